@@ -1,0 +1,295 @@
+/*
+ * Children of the monitor: starting, hearing, ending. Runs in the monitor, with privilege. Every
+ * message from a child passes through child_ready(), which checks it against the bridge's table and
+ * the child's allowance before any handler sees it; a child that breaks a rule is ended and costs
+ * the others nothing. It must never wait for a child, except when the monitor itself ends.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "privsep/monitor.h"
+#include "privsep/profile.h"
+
+#define CREDIT_BURST  4096 /* messages at once */
+#define CREDIT_PER_MS 1    /* and 1000 a second */
+#define TURN          64   /* messages handled before the others get their turn */
+#define PATIENCE_MS   1000
+
+static struct child *children, *finished;
+static _Alignas(8) char receive_buf[BRIDGE_SMALL];
+
+static void child_ready(struct watched *self, uint32_t events);
+
+struct child *child_start(const struct child_ops *ops, void *owner, enum helper helper,
+                          const struct spawn *limits, bool jailed, const char *title)
+{
+    struct child *c = calloc(1, sizeof *c);
+    struct spawn s = *limits;
+
+    s.program = monitor_helper(helper);
+    s.name = title;
+    s.jail = jailed ? monitor_jail() : -1;
+    s.uid = monitor_policy->uid;
+    s.gid = monitor_policy->gid;
+    if (c == NULL || (c->pid = priv_spawn(&s, &c->io.fd)) < 0) {
+        log_line(LOG_ERR, "cannot start a %s: %s", ops->what, strerror(errno));
+        free(c);
+        return NULL;
+    }
+    c->ops = ops;
+    c->owner = owner;
+    c->state = STATE_BEGIN;
+    c->io.ready = child_ready;
+    c->events = EPOLLIN;
+    c->credit = CREDIT_BURST;
+    c->started = c->credit_at = monitor_now();
+    c->kill_at = NEVER;
+    c->next = children;
+    children = c;
+    if (!monitor_watch(&c->io, c->events))
+        child_end(c, "it cannot be watched");
+    return c;
+}
+
+static void want(struct child *c, uint32_t events)
+{
+    if (c->io.fd >= 0 && c->events != events)
+        monitor_rewatch(&c->io, events);
+    c->events = events;
+}
+
+bool child_send(struct child *c, enum bridge_type type, const void *body, const void *tail,
+                size_t tail_len, const int *fds)
+{
+    if (c->io.fd < 0 || bridge_send(c->io.fd, type, body, tail, tail_len, fds) == 0)
+        return true;
+    if (errno != EAGAIN)
+        return true; /* it is ending, and will be reaped */
+    want(c, EPOLLIN | EPOLLOUT);
+    return false;
+}
+
+static void hang_up(struct child *c)
+{
+    if (c->io.fd >= 0)
+        close(c->io.fd);
+    c->io.fd = -1;
+}
+
+void child_end(struct child *c, const char *verdict)
+{
+    if (c->verdict == NULL)
+        c->verdict = verdict;
+    hang_up(c);
+    kill(c->pid, SIGKILL);
+}
+
+static void released_message(struct child *c, const struct bridge_msg *msg)
+{
+    (void)c;
+    (void)msg;
+}
+
+static void released_gone(struct child *c, const char *how)
+{
+    (void)c;
+    (void)how;
+}
+
+void child_release(struct child *c)
+{
+    static const struct child_ops released = {.what = "released child",
+                                              .message = released_message,
+                                              .gone = released_gone};
+
+    c->ops = &released;
+    c->owner = NULL;
+    hang_up(c);
+    c->kill_at = monitor_now() + PATIENCE_MS;
+}
+
+void child_credit(struct child *c, unsigned messages)
+{
+    c->credit += messages;
+}
+
+static bool take_credit(struct child *c)
+{
+    uint64_t now = monitor_now();
+
+    if (c->credit < CREDIT_BURST) {
+        c->credit += (int64_t)(now - c->credit_at) * CREDIT_PER_MS;
+        if (c->credit > CREDIT_BURST)
+            c->credit = CREDIT_BURST;
+    }
+    c->credit_at = now;
+    return c->credit-- > 0;
+}
+
+/* Handles one message. False when there is none, or the child is not to be heard any more. */
+static bool hear(struct child *c)
+{
+    struct bridge_msg msg;
+    const char *why = NULL;
+
+    if (c->io.fd < 0)
+        return false;
+    switch (bridge_receive(c->io.fd, receive_buf, sizeof receive_buf, c->ops->role, ROLE_MONITOR,
+                           c->state, &msg, &why)) {
+    case BRIDGE_AGAIN:
+        return false;
+    case BRIDGE_CLOSED:
+        hang_up(c);
+        c->kill_at = monitor_now() + PATIENCE_MS;
+        return false;
+    case BRIDGE_BAD:
+        child_end(c, why);
+        return false;
+    case BRIDGE_OK:
+        break;
+    }
+    if (!take_credit(c)) {
+        while (msg.nfds > 0)
+            close(msg.fds[--msg.nfds]);
+        child_end(c, "it floods the monitor with messages");
+        return false;
+    }
+    c->ops->message(c, &msg);
+    return true;
+}
+
+static void child_ready(struct watched *self, uint32_t events)
+{
+    struct child *c = (struct child *)self;
+
+    if ((events & EPOLLOUT) && c->io.fd >= 0) {
+        want(c, EPOLLIN);
+        if (c->ops->writable != NULL)
+            c->ops->writable(c);
+    }
+    if (events & ~(uint32_t)EPOLLOUT)
+        for (int i = 0; i < TURN && hear(c); i++)
+            ;
+}
+
+/* How it ended, in words; NULL for exit status 0. */
+static const char *describe(const struct child *c, int status)
+{
+    static char text[256];
+
+    if (c->verdict != NULL)
+        return c->verdict;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+        return "killed by its sandbox: forbidden system call";
+    if (WIFSIGNALED(status))
+        snprintf(text, sizeof text, "signal %d", WTERMSIG(status));
+    else if (WEXITSTATUS(status) == PROFILE_EXIT)
+        return "its system call filter could not be loaded";
+    else if (WEXITSTATUS(status) >= SPAWN_EXIT)
+        snprintf(text, sizeof text, "it could not enter its jail: step %d",
+                 WEXITSTATUS(status) - SPAWN_EXIT);
+    else if (WEXITSTATUS(status) != 0)
+        snprintf(text, sizeof text, "exit status %d", WEXITSTATUS(status));
+    else
+        return NULL;
+    return text;
+}
+
+void children_reap(void)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct child **at = &children;
+
+        while (*at != NULL && (*at)->pid != pid)
+            at = &(*at)->next;
+        if (*at == NULL)
+            continue;
+        struct child *c = *at;
+
+        while (hear(c)) /* its last words; no more can come */
+            ;
+        hang_up(c);
+        for (at = &children; *at != c; at = &(*at)->next)
+            ;
+        *at = c->next;
+        c->ops->gone(c, describe(c, status));
+        c->next = finished;
+        finished = c;
+    }
+}
+
+void children_free(void)
+{
+    while (finished != NULL) {
+        struct child *c = finished;
+
+        finished = c->next;
+        free(c);
+    }
+}
+
+uint64_t children_tick(uint64_t now)
+{
+    uint64_t next = NEVER;
+
+    for (struct child *c = children; c != NULL; c = c->next) {
+        if (c->kill_at <= now) {
+            child_end(c, c->verdict != NULL ? c->verdict : "it did not end in time");
+            c->kill_at = NEVER;
+        }
+        if (c->kill_at < next)
+            next = c->kill_at;
+    }
+    return next;
+}
+
+/* Waits a moment for those with that role to go by themselves, then ends them. */
+static void stop_role(bool scribe)
+{
+    const struct timespec pause = {0, 2 * 1000 * 1000};
+    uint64_t until = monitor_now() + PATIENCE_MS;
+
+    for (struct child *c = children; c != NULL; c = c->next)
+        if ((c->ops->role == ROLE_SCRIBE) == scribe)
+            hang_up(c);
+    for (;;) {
+        bool late = monitor_now() >= until, left = false;
+
+        for (struct child **at = &children; *at != NULL;) {
+            struct child *c = *at;
+
+            if ((c->ops->role == ROLE_SCRIBE) != scribe) {
+                at = &c->next;
+                continue;
+            }
+            if (late)
+                kill(c->pid, SIGKILL);
+            if (waitpid(c->pid, NULL, late ? 0 : WNOHANG) == 0) {
+                left = true;
+                at = &c->next;
+                continue;
+            }
+            *at = c->next;
+            free(c);
+        }
+        if (!left)
+            return;
+        nanosleep(&pause, NULL);
+    }
+}
+
+void children_stop(void)
+{
+    stop_role(false);
+    stop_role(true);
+}

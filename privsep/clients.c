@@ -1,0 +1,447 @@
+/*
+ * Clients, compartments and workers. Runs in the monitor, with privilege. It may accept a
+ * connection, ask the kernel who is there, and pass it on; it must never read from one. Clients of
+ * different uids, or of different listeners, never share a worker. What a worker says about tables
+ * is looked up in the policy under the identity that the kernel told at accept(2).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "privsep/monitor.h"
+#include "proto/proxymap.h"
+
+#define WORKERS_MOST    64     /* in all */
+#define IDLE_MS         100000 /* a worker without clients ends after this */
+#define MAX_USE         100000 /* a worker takes no more clients after so many, and is replaced */
+#define BACKOFF_MIN_MS  100    /* after a worker that died young, doubled each time */
+#define BACKOFF_MAX_MS  10000
+#define STEADY_MS       10000
+#define CLIENT_MESSAGES 16 /* what a client can make a worker say, generously */
+
+struct client {
+    bool used;
+    pid_t pid;
+};
+
+/* What a worker asked for, by table, and what it has been told. */
+struct grant {
+    bool asked;
+    uint32_t ref;
+    uint64_t told; /* version */
+};
+
+struct compartment {
+    size_t listener;
+    uid_t uid;
+    unsigned workers;
+    uint64_t start_at, backoff; /* no worker is started before, after one died */
+    struct log_limit denials, closings, refusals;
+    struct compartment *next;
+};
+
+struct worker {
+    struct child *child;
+    struct compartment *compartment;
+    struct grant *grants;
+    struct client *clients; /* as many as one worker may have; the index is the client's number */
+    unsigned nclients, served;
+    uint64_t idle_since;
+    struct worker *next;
+};
+
+static struct compartment *compartments;
+static struct worker *workers;
+static unsigned nworkers;
+
+static const struct policy_listen *listen_of(const struct compartment *c)
+{
+    return &monitor_policy->listens[c->listener];
+}
+
+/* "uid 105 pid 99 on /path", the identity part of every line about a client. */
+static const char *identity(const struct worker *w, uint32_t client)
+{
+    static char text[256];
+
+    snprintf(text, sizeof text, "uid %u pid %d on %s", (unsigned)w->compartment->uid,
+             (int)w->clients[client].pid, listen_of(w->compartment)->path);
+    return text;
+}
+
+static bool log_about(struct log_limit *limit, const struct compartment *c, const char *what)
+{
+    unsigned held;
+    bool pass = log_allow(limit, &held);
+
+    if (held > 0)
+        log_line(LOG_WARNING, "%u more %s for uid %u on %s", held, what, (unsigned)c->uid,
+                 listen_of(c)->path);
+    return pass;
+}
+
+static bool is_client(const struct worker *w, uint32_t number)
+{
+    return number < listen_of(w->compartment)->clients_per_worker && w->clients[number].used;
+}
+
+/* ---- grants ---- */
+
+/* Tells a worker what is new about a table it asked for. False: its queue is full; writable()
+ * comes back to it. */
+static bool tell(struct worker *w, size_t index)
+{
+    const struct table_type_info *type = monitor_policy->tables[index].type;
+    struct grant *g = &w->grants[index];
+    struct table_word word;
+    bool sent;
+
+    if (!g->asked || table_version(index) == g->told)
+        return true;
+    table_tell(index, &word);
+    if (word.ready) {
+        struct msg_table body = {g->ref, word.kind, type->flags, type->sequence};
+
+        sent = child_send(w->child, MSG_TABLE, &body, NULL, 0, &word.fd);
+    } else {
+        struct msg_table_error body = {g->ref, PM_RETRY, type->flags};
+
+        sent = child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL);
+    }
+    if (word.close_fd)
+        close(word.fd);
+    if (sent)
+        g->told = word.version;
+    return sent;
+}
+
+static void worker_writable(struct child *child)
+{
+    struct worker *w = child->owner;
+
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        if (!tell(w, i))
+            return;
+}
+
+void clients_table_changed(size_t index)
+{
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        tell(w, index);
+}
+
+static void log_denied(struct worker *w, uint32_t client, struct slice name)
+{
+    static char escaped[512], advice[4096];
+    char start[64];
+    const char *why = NULL;
+
+    if (!log_about(&w->compartment->denials, w->compartment, "denials"))
+        return;
+    policy_escape(name, escaped, sizeof escaped);
+    snprintf(start, sizeof start, "%.*s", (int)(name.len < 63 ? name.len : 63), name.ptr);
+    if (table_type_of(start, &why) == NULL)
+        log_line(LOG_WARNING, "denied table \"%s\" to %s; no line can approve it: %s", escaped,
+                 identity(w, client), why);
+    else
+        log_line(LOG_WARNING, "denied table \"%s\" to %s; to approve it, jailmapd.conf needs: %s",
+                 escaped, identity(w, client),
+                 policy_advice(monitor_policy, w->compartment->uid, name, advice, sizeof advice));
+}
+
+/* OPEN: ref, client; table name. */
+static void handle_open(struct worker *w, const struct bridge_msg *msg)
+{
+    struct slice name = {msg->tail, msg->tail_len};
+    const struct msg_open *open = &msg->body.OPEN;
+    size_t index;
+
+    if (!is_client(w, open->client)) {
+        /* The one on whose behalf it asks has gone since; the answer is the same for all. */
+        for (uint32_t i = 0; i < listen_of(w->compartment)->clients_per_worker; i++)
+            if (w->clients[i].used) {
+                struct bridge_msg again = *msg;
+
+                again.body.OPEN.client = i;
+                handle_open(w, &again);
+                return;
+            }
+        child_end(w->child, "it asks for a table on behalf of nobody");
+        return;
+    }
+    if (policy_decide(monitor_policy, w->compartment->uid, name, &index) != POLICY_APPROVE) {
+        struct msg_table_error body = {open->ref, PM_DENY, 0};
+
+        log_denied(w, open->client, name);
+        if (!child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL))
+            child_end(w->child, "it asks and does not read the answers");
+        return;
+    }
+    if (!w->grants[index].asked)
+        log_line(LOG_INFO, "approved table \"%s\" for %s", monitor_policy->tables[index].name,
+                 identity(w, open->client));
+    w->grants[index] = (struct grant){true, open->ref, 0};
+    tell(w, index);
+}
+
+/* CLOSED: client. */
+static void handle_closed(struct worker *w, const struct bridge_msg *msg)
+{
+    uint32_t client = msg->body.CLOSED.client;
+
+    if (!is_client(w, client)) {
+        child_end(w->child, "it closes a client that it does not have");
+        return;
+    }
+    w->clients[client].used = false;
+    if (--w->nclients == 0)
+        w->idle_since = monitor_now();
+}
+
+/* EVENT: event, client or ref; text. A claim, and named as the worker's where it matters. */
+static void handle_event(struct worker *w, const struct bridge_msg *msg)
+{
+    const struct policy_listen *l = listen_of(w->compartment);
+    const struct msg_event *event = &msg->body.EVENT;
+    struct slice text = {msg->tail, msg->tail_len};
+    char reason[128];
+
+    if (event->event == EVENT_BAD_TABLE) {
+        char escaped[256];
+
+        for (size_t i = 0; i < monitor_policy->ntables; i++)
+            if (w->grants[i].asked && w->grants[i].ref == event->subject)
+                table_spoiled(i, policy_escape(text, escaped, sizeof escaped));
+        return;
+    }
+    if (!is_client(w, event->subject)) {
+        child_end(w->child, "it speaks of a client that it does not have");
+        return;
+    }
+    switch (event->event) {
+    case EVENT_DENIED:
+        log_denied(w, event->subject, text);
+        return;
+    case EVENT_TOO_LARGE:
+        snprintf(reason, sizeof reason, "request larger than %u bytes", l->max_request);
+        break;
+    case EVENT_TOO_SLOW:
+        snprintf(reason, sizeof reason, "request incomplete after %u s", l->request_timeout);
+        break;
+    case EVENT_NOT_READING:
+        snprintf(reason, sizeof reason, "it does not read its answers");
+        break;
+    default:
+        child_end(w->child, "it reports an event that it cannot have");
+        return;
+    }
+    if (log_about(&w->compartment->closings, w->compartment, "clients closed"))
+        log_line(LOG_WARNING, "closed client %s: %s", identity(w, event->subject), reason);
+}
+
+static void worker_message(struct child *child, const struct bridge_msg *msg)
+{
+    struct worker *w = child->owner;
+
+    if (msg->type == MSG_OPEN)
+        handle_open(w, msg);
+    else if (msg->type == MSG_CLOSED)
+        handle_closed(w, msg);
+    else
+        handle_event(w, msg);
+}
+
+/* ---- workers ---- */
+
+static void free_worker(struct worker *w)
+{
+    struct worker **at = &workers;
+
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    w->compartment->workers--;
+    nworkers--;
+    free(w->grants);
+    free(w->clients);
+    free(w);
+}
+
+static void worker_gone(struct child *child, const char *how)
+{
+    struct worker *w = child->owner;
+    struct compartment *c = w->compartment;
+    uint64_t now = monitor_now();
+
+    if (now - child->started >= STEADY_MS)
+        c->backoff = 0;
+    c->start_at = now + c->backoff;
+    if (c->backoff == 0)
+        c->backoff = BACKOFF_MIN_MS;
+    else if (c->backoff * 2 <= BACKOFF_MAX_MS)
+        c->backoff *= 2;
+    log_line(LOG_WARNING, "worker pid %d for uid %u on %s died: %s; it had %u clients",
+             (int)child->pid, (unsigned)c->uid, listen_of(c)->path,
+             how != NULL ? how : "it ended by itself", w->nclients);
+    free_worker(w);
+}
+
+static const struct child_ops worker_ops = {.role = ROLE_WORKER,
+                                            .what = "worker",
+                                            .message = worker_message,
+                                            .writable = worker_writable,
+                                            .gone = worker_gone};
+
+static struct worker *start_worker(struct compartment *c)
+{
+    const struct policy_listen *l = listen_of(c);
+    struct spawn limits = {.descriptors = l->clients_per_worker + monitor_policy->ntables + 64,
+                           .file_size = 0,
+                           .memory = SPAWN_UNLIMITED,
+                           .cpu_seconds = SPAWN_UNLIMITED};
+    struct msg_serve serve = {l->max_request, l->request_timeout};
+    struct worker *w = calloc(1, sizeof *w);
+    char title[192];
+
+    snprintf(title, sizeof title, "jailmap-worker: uid %u on %s", (unsigned)c->uid, l->path);
+    if (w != NULL) {
+        w->grants = calloc(monitor_policy->ntables + 1, sizeof *w->grants);
+        w->clients = calloc(l->clients_per_worker, sizeof *w->clients);
+    }
+    if (w != NULL && w->grants != NULL && w->clients != NULL)
+        w->child = child_start(&worker_ops, w, HELPER_WORKER, &limits, true, title);
+    if (w == NULL || w->child == NULL) {
+        if (w != NULL) {
+            free(w->grants);
+            free(w->clients);
+        }
+        free(w);
+        return NULL;
+    }
+    w->compartment = c;
+    w->idle_since = monitor_now();
+    w->next = workers;
+    workers = w;
+    nworkers++;
+    c->workers++;
+    child_send(w->child, MSG_SERVE, &serve, NULL, 0, NULL);
+    w->child->state = STATE_SERVE;
+    return w;
+}
+
+static struct compartment *find_compartment(size_t listener, uid_t uid)
+{
+    struct compartment *c;
+
+    for (c = compartments; c != NULL; c = c->next)
+        if (c->listener == listener && c->uid == uid)
+            return c;
+    c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return NULL;
+    c->listener = listener;
+    c->uid = uid;
+    c->next = compartments;
+    compartments = c;
+    return c;
+}
+
+/* The least busy worker that takes one more; another is started when there is none. */
+static struct worker *find_worker(struct compartment *c, uint64_t now, const char **why)
+{
+    const struct policy_listen *l = listen_of(c);
+    struct worker *best = NULL;
+
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        if (w->compartment == c && w->child->io.fd >= 0 && w->nclients < l->clients_per_worker &&
+            w->served < MAX_USE && (best == NULL || w->nclients < best->nclients))
+            best = w;
+    if (best != NULL)
+        return best;
+    *why = "all its workers are full";
+    if (c->workers >= l->workers)
+        return NULL;
+    *why = "all workers of all clients are in use";
+    if (nworkers >= WORKERS_MOST)
+        return NULL;
+    *why = "its workers die; the next one waits";
+    if (now < c->start_at)
+        return NULL;
+    *why = "no worker can be started";
+    return start_worker(c);
+}
+
+static bool pass_on(struct worker *w, int fd, pid_t pid, uint64_t now)
+{
+    struct msg_client body = {0};
+
+    while (w->clients[body.client].used)
+        body.client++;
+    if (!child_send(w->child, MSG_CLIENT, &body, NULL, 0, &fd))
+        return false;
+    w->clients[body.client] = (struct client){true, pid};
+    w->nclients++;
+    w->served++;
+    w->idle_since = now;
+    child_credit(w->child, CLIENT_MESSAGES);
+    return true;
+}
+
+int client_accept(size_t listener, int listen_fd, uint64_t now)
+{
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    struct compartment *c = NULL;
+    struct worker *w = NULL;
+    const char *why = "out of memory";
+
+    if (fd < 0)
+        return errno;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
+        c = find_compartment(listener, peer.uid);
+    if (c != NULL)
+        w = find_worker(c, now, &why);
+    if (w != NULL && !pass_on(w, fd, peer.pid, now)) {
+        why = "its worker is too busy";
+        w = NULL;
+    }
+    if (w == NULL && c != NULL && log_about(&c->refusals, c, "clients refused"))
+        log_line(LOG_WARNING, "refused client uid %u pid %d on %s: %s", (unsigned)peer.uid,
+                 (int)peer.pid, listen_of(c)->path, why);
+    close(fd);
+    return 0;
+}
+
+/* Lets idle and worn workers go; forgets compartments that have none, with their last words. */
+uint64_t clients_tick(uint64_t now)
+{
+    uint64_t next = NEVER;
+
+    for (struct worker *w = workers, *after; w != NULL; w = after) {
+        after = w->next;
+        if (w->nclients > 0)
+            continue;
+        if (now - w->idle_since >= IDLE_MS || w->served >= MAX_USE) {
+            child_release(w->child);
+            free_worker(w);
+        } else if (w->idle_since + IDLE_MS < next) {
+            next = w->idle_since + IDLE_MS;
+        }
+    }
+    for (struct compartment **at = &compartments; *at != NULL;) {
+        struct compartment *c = *at;
+        bool quiet = c->denials.held + c->closings.held + c->refusals.held == 0;
+
+        if (c->workers > 0 || now < c->start_at || !quiet) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        free(c);
+    }
+    return next;
+}

@@ -1,0 +1,420 @@
+/*
+ * jailmapd, the monitor: reads the policy, binds the sockets, drops what it does not need, and then
+ * passes connections and descriptors between clients, workers, loaders, agents and the scribe. Runs
+ * as root with a handful of capabilities. It may do what monitor.h says; it must never parse a byte
+ * that a client or a table supplied.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <dirent.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "privsep/monitor.h"
+#include "privsep/priv_open.h"
+
+#define EVENTS_AT_ONCE 64
+#define PID_FILE       "jailmapd.pid"
+#define JAIL_DIR       "empty"
+
+const struct policy *monitor_policy;
+
+static const char *config = JAILMAP_SYSCONFDIR "/jailmap/jailmapd.conf";
+static int helpers[HELPERS];
+static int jail = -1, runtime_dir = -1, loop_fd = -1;
+static bool stopping;
+
+static const char *const helper_names[HELPERS] = {
+    [HELPER_WORKER] = "jailmap-worker",
+    [HELPER_LOADER] = "jailmap-loader",
+    [HELPER_SCRIBE] = "jailmap-scribe",
+    [HELPER_AGENT_NSS] = "jailmap-agent-nss",
+};
+
+int monitor_helper(enum helper helper)
+{
+    return helpers[helper];
+}
+
+int monitor_jail(void)
+{
+    return jail;
+}
+
+bool monitor_watch(struct watched *watched, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.ptr = watched};
+
+    return epoll_ctl(loop_fd, EPOLL_CTL_ADD, watched->fd, &ev) == 0;
+}
+
+void monitor_rewatch(struct watched *watched, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.ptr = watched};
+
+    epoll_ctl(loop_fd, EPOLL_CTL_MOD, watched->fd, &ev);
+}
+
+uint64_t monitor_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Before the scribe runs: one line on standard error, and the end. */
+__attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, const char *format, ...)
+{
+    va_list ap;
+
+    if (status != EX_CONFIG)
+        fputs("jailmapd: ", stderr);
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    exit(status);
+}
+
+/* "FILE:LINE: " or, for what the file does not say, "FILE: ". */
+static const char *place(int line)
+{
+    static char text[600];
+
+    if (line > 0)
+        snprintf(text, sizeof text, "%s:%d", config, line);
+    else
+        snprintf(text, sizeof text, "%s", config);
+    return text;
+}
+
+/* ---- start ---- */
+
+static void read_config(void)
+{
+    static char why[2048];
+    struct stat st;
+    FILE *fp;
+    int fd;
+
+    if (config[0] != '/')
+        die(EX_USAGE, "-c %s: an absolute path is expected", config);
+    fd = priv_open_file(config, POLICY_NO_OWNER, false, &st, why, sizeof why);
+    if (fd < 0 || (fp = fdopen(fd, "r")) == NULL)
+        die(EX_CONFIG, "%s: not read: %s", config, fd < 0 ? why : strerror(errno));
+    monitor_policy = policy_read(fp, config, why, sizeof why);
+    fclose(fp);
+    if (monitor_policy == NULL)
+        die(EX_CONFIG, "%s", why);
+}
+
+static void open_helpers(void)
+{
+    for (int i = 0; i < HELPERS; i++) {
+        char path[4096], why[512];
+        struct stat st;
+
+        snprintf(path, sizeof path, "%s/%s", monitor_policy->libexec_dir, helper_names[i]);
+        helpers[i] = priv_open_file(path, POLICY_NO_OWNER, true, &st, why, sizeof why);
+        if (helpers[i] >= 0 && (st.st_mode & S_IXUSR) == 0)
+            die(EX_CONFIG, "%s: libexec-dir: %s is not executable",
+                place(monitor_policy->libexec_line), path);
+        if (helpers[i] < 0)
+            die(EX_CONFIG, "%s: libexec-dir: %s", place(monitor_policy->libexec_line), why);
+    }
+}
+
+/* What cannot be loaded is a failing table, not a bad configuration; -n tells all the same. */
+static void check_sources(void)
+{
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        const struct policy_table *t = &monitor_policy->tables[i];
+        char why[512];
+        struct stat st;
+        int fd;
+
+        if (t->path == NULL)
+            continue;
+        fd = priv_open_file(t->path, t->owner, false, &st, why, sizeof why);
+        if (fd < 0)
+            fprintf(stderr, "%s: warning: table \"%s\" would fail: %s\n", place(t->line), t->name,
+                    why);
+        else
+            close(fd);
+    }
+}
+
+/* The jail is empty and root's, or nobody goes in. */
+static void open_jail(void)
+{
+    const char *where = place(monitor_policy->runtime_line);
+    struct stat st;
+    struct dirent *entry;
+    int fd;
+    DIR *dir;
+
+    if (mkdirat(runtime_dir, JAIL_DIR, 0555) != 0 && errno != EEXIST)
+        die(EX_OSERR, "%s: cannot make " JAIL_DIR " in runtime-dir: %s", where, strerror(errno));
+    jail = openat(runtime_dir, JAIL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (jail < 0 || fstat(jail, &st) != 0)
+        die(EX_CONFIG, "%s: %s/" JAIL_DIR ": %s", where, monitor_policy->runtime_dir,
+            strerror(errno));
+    if (st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        die(EX_CONFIG, "%s: %s/" JAIL_DIR " must belong to root and be writable by nobody else",
+            where, monitor_policy->runtime_dir);
+    fd = openat(jail, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dir = fd >= 0 ? fdopendir(fd) : NULL;
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            die(EX_CONFIG, "%s: %s/" JAIL_DIR " must be empty, and holds %s", where,
+                monitor_policy->runtime_dir, entry->d_name);
+    if (dir == NULL)
+        die(EX_OSERR, "%s: %s", monitor_policy->runtime_dir, strerror(errno));
+    closedir(dir);
+}
+
+static void open_runtime_dir(void)
+{
+    const char *path = monitor_policy->runtime_dir;
+    const char *where = place(monitor_policy->runtime_line);
+    char why[512];
+    struct stat st;
+    int parent = priv_open_dir(path, POLICY_NO_OWNER, false, &st, why, sizeof why);
+
+    if (parent < 0)
+        die(EX_CONFIG, "%s: runtime-dir: %s", where, why);
+    if (mkdirat(parent, strrchr(path, '/') + 1, 0755) != 0 && errno != EEXIST)
+        die(EX_OSERR, "%s: runtime-dir: cannot make %s: %s", where, path, strerror(errno));
+    close(parent);
+    runtime_dir = priv_open_dir(path, POLICY_NO_OWNER, true, &st, why, sizeof why);
+    if (runtime_dir < 0)
+        die(EX_CONFIG, "%s: runtime-dir: %s", where, why);
+}
+
+/* One monitor for each runtime-dir; the lock goes with the process. */
+static void take_lock(void)
+{
+    int fd = openat(runtime_dir, PID_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+    if (fd < 0)
+        die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        die(EX_TEMPFAIL, "already running: %s/" PID_FILE " is locked", monitor_policy->runtime_dir);
+    if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+        die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
+}
+
+/* Returns in the child. The parent waits for its word that it is ready, and exits. */
+static int daemonise(void)
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    if (pipe2(ready, O_CLOEXEC) != 0 || (pid = fork()) < 0)
+        die(EX_OSERR, "cannot start in the background: %s", strerror(errno));
+    if (pid > 0) {
+        close(ready[1]);
+        _exit(read(ready[0], &byte, 1) == 1 ? EX_OK : EX_OSERR); /* it has said why */
+    }
+    close(ready[0]);
+    setsid();
+    return ready[1];
+}
+
+/* READY=1 as of sd_notify(3), to the socket that the service manager named, if it did. */
+static void notify(const char *name, const char *text)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t len = name != NULL ? strlen(name) : 0;
+    int fd;
+
+    if (len == 0 || len >= sizeof address.sun_path || (name[0] != '/' && name[0] != '@'))
+        return;
+    memcpy(address.sun_path, name, len);
+    if (name[0] == '@')
+        address.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
+                         (struct sockaddr *)&address,
+                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+        log_line(LOG_WARNING, "cannot tell the service manager: %s", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+static void say_ready(bool foreground, int parent, const char *notify_socket)
+{
+    size_t t = monitor_policy->ntables, l = monitor_policy->nlistens;
+    int null;
+
+    log_line(LOG_INFO, "ready: %zu table%s, %zu listener%s, pid %d", t, t == 1 ? "" : "s", l,
+             l == 1 ? "" : "s", (int)getpid());
+    notify(notify_socket, "READY=1");
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd <= (foreground ? 0 : 2); fd++)
+        dup2(null, fd);
+    close(null);
+    if (parent >= 0) {
+        if (write(parent, "", 1) != 1)
+            log_line(LOG_WARNING, "cannot tell the starting process: %s", strerror(errno));
+        close(parent);
+    }
+}
+
+/* ---- signals and loop ---- */
+
+static void signals_ready(struct watched *self, uint32_t events)
+{
+    struct signalfd_siginfo info;
+
+    (void)events;
+    while (read(self->fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD) {
+            children_reap();
+        } else if (info.ssi_signo == SIGHUP) {
+            log_line(LOG_INFO, "SIGHUP: looking at every table");
+            tables_check_all();
+        } else {
+            log_line(LOG_INFO, "stopping: %s", strsignal((int)info.ssi_signo));
+            stopping = true;
+        }
+    }
+}
+
+static void start_loop(void)
+{
+    static struct watched signals = {-1, signals_ready};
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    loop_fd = epoll_create1(EPOLL_CLOEXEC);
+    signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (loop_fd < 0 || signals.fd < 0 || !monitor_watch(&signals, EPOLLIN))
+        die(EX_OSERR, "cannot start: %s", strerror(errno));
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int time_to_wait(void)
+{
+    uint64_t now = monitor_now(), next = NEVER;
+
+    log_tick(now, &next);
+    next = earlier(next, children_tick(now));
+    next = earlier(next, tables_tick(now));
+    next = earlier(next, clients_tick(now));
+    next = earlier(next, listen_tick(now));
+    if (next == NEVER)
+        return -1;
+    return next <= now ? 0 : next - now > 60000 ? 60000 : (int)(next - now);
+}
+
+static void run(void)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+
+    while (!stopping) {
+        int n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, time_to_wait());
+
+        for (int i = 0; i < n; i++) {
+            struct watched *watched = events[i].data.ptr;
+
+            watched->ready(watched, events[i].events);
+        }
+        children_free();
+    }
+}
+
+static _Noreturn void usage(void)
+{
+    fputs("usage: jailmapd [-fnV] [-c FILE]\n", stderr);
+    exit(EX_USAGE);
+}
+
+int main(int argc, char **argv)
+{
+    const char *notify_env = getenv("NOTIFY_SOCKET");
+    char *notify_socket = notify_env != NULL ? strdup(notify_env) : NULL;
+    bool foreground = false, check = false;
+    struct rlimit files;
+    static char why[2048];
+    int opt, parent = -1;
+
+    clearenv(); /* the configuration language would expand it, and no child is to inherit it */
+    while ((opt = getopt(argc, argv, "c:fnV")) != -1) {
+        if (opt == 'c')
+            config = optarg;
+        else if (opt == 'f')
+            foreground = true;
+        else if (opt == 'n')
+            check = true;
+        else if (opt == 'V')
+            return puts("jailmapd " JAILMAP_VERSION) == EOF ? EX_OSERR : EX_OK;
+        else
+            usage();
+    }
+    if (optind < argc)
+        usage();
+    read_config();
+    open_helpers();
+    if (check) {
+        check_sources();
+        printf("%s: good: %zu listeners, %zu tables, %zu allow sections\n", config,
+               monitor_policy->nlistens, monitor_policy->ntables, monitor_policy->nallows);
+        return EX_OK;
+    }
+    if (geteuid() != 0)
+        die(EX_NOPERM, "must be started as root: it opens tables and enters jails for others");
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    umask(022);
+    open_runtime_dir();
+    if (!foreground)
+        parent = daemonise();
+    take_lock();
+    open_jail();
+    if (!listen_bind(config, why, sizeof why))
+        die(EX_CONFIG, "%s", why);
+    if (priv_confine() != 0) {
+        listen_stop();
+        die(EX_OSERR, "cannot drop privileges: %s", strerror(errno));
+    }
+    start_loop();
+    log_start(foreground);
+    if (!tables_start() || !listen_start())
+        die(EX_OSERR, "cannot start: %s", strerror(errno));
+    say_ready(foreground, parent, notify_socket);
+    run();
+    notify(notify_socket, "STOPPING=1");
+    listen_stop();
+    unlinkat(runtime_dir, PID_FILE, 0);
+    children_stop();
+    return EX_OK;
+}

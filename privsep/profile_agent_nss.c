@@ -1,0 +1,100 @@
+/*
+ * What jailmap-agent-nss must not ask of the kernel. Entered by the agent before it reads anything.
+ * NSS modules are code of other projects that opens files and sockets of its choosing, so this is a
+ * list of what no name service needs, not of what it does need; Landlock and the unprivileged user
+ * stand behind it. Opening for writing gets an error, as modules may try it; the rest kills.
+ */
+#include "privsep/profile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#define KILL         SCMP_ACT_KILL_PROCESS
+#define REFUSE(e)    SCMP_ACT_ERRNO(e)
+#define ACCESS(n, m) {SCMP_A##n(SCMP_CMP_MASKED_EQ, O_ACCMODE, (m))}
+
+static const struct profile_rule rules[] = {
+    {SCMP_SYS(execve), KILL, 0, {{0}}, "another program"},
+    {SCMP_SYS(execveat), KILL, 0, {{0}}, "another program"},
+    {SCMP_SYS(ptrace), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(process_vm_readv), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(process_vm_writev), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(process_madvise), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(pidfd_getfd), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(pidfd_send_signal), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(kill), KILL, 0, {{0}}, "other processes: siblings have the same uid"},
+    {SCMP_SYS(tkill), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(tgkill), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(rt_sigqueueinfo), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(rt_tgsigqueueinfo), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(kcmp), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(setuid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setgid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setreuid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setregid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setresuid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setresgid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setfsuid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setfsgid), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(setgroups), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(capset), KILL, 0, {{0}}, "identity"},
+    {SCMP_SYS(chroot), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(pivot_root), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(mount), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(umount2), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(open_tree), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(move_mount), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(fsopen), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(fsmount), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(mount_setattr), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(open_by_handle_at), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(mknod), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(mknodat), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(chmod), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(fchmod), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(fchmodat), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(chown), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(fchown), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(lchown), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(fchownat), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(swapon), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(swapoff), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(quotactl), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(unshare), KILL, 0, {{0}}, "namespaces"},
+    {SCMP_SYS(setns), KILL, 0, {{0}}, "namespaces"},
+    {SCMP_SYS(init_module), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(finit_module), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(delete_module), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(kexec_load), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(kexec_file_load), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(reboot), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(bpf), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(perf_event_open), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(userfaultfd), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(io_uring_setup), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(io_uring_enter), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(io_uring_register), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(add_key), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(request_key), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(keyctl), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(settimeofday), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(clock_settime), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(clock_adjtime), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(adjtimex), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(sethostname), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(setdomainname), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(syslog), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(acct), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(iopl), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(ioperm), KILL, 0, {{0}}, "kernel"},
+    {SCMP_SYS(open), REFUSE(EACCES), 1, ACCESS(1, O_WRONLY), "opening for writing"},
+    {SCMP_SYS(open), REFUSE(EACCES), 1, ACCESS(1, O_RDWR), "opening for writing"},
+    {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_WRONLY), "opening for writing"},
+    {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_RDWR), "opening for writing"},
+    {SCMP_SYS(creat), REFUSE(EACCES), 0, {{0}}, "opening for writing"},
+    {SCMP_SYS(openat2), REFUSE(ENOSYS), 0, {{0}}, "its flags are beyond a filter's reach"},
+};
+
+const struct profile profile_agent_nss = {
+    "jailmap-agent-nss", SCMP_ACT_ALLOW, sizeof rules / sizeof rules[0], rules};

@@ -1,0 +1,36 @@
+/*
+ * What jailmap-loader may ask of the kernel. Entered by the loader as its first act. It opens
+ * nothing: libdb asks for a CPU count in /sys while it starts and is told that there is no such
+ * file; everything else that is not named here kills the process, and with it only this load.
+ */
+#include "privsep/profile.h"
+
+#include <errno.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+
+static const struct profile_rule rules[] = {
+    {SCMP_SYS(recvmsg), 0, 0, {{0}}, "bridge: LOAD with source and image"},
+    {SCMP_SYS(sendmsg), 0, 0, {{0}}, "bridge: LOADED or FAILED"},
+    {SCMP_SYS(poll), 0, 0, {{0}}, "bridge: waiting for LOAD"},
+    {SCMP_SYS(ppoll), 0, 0, {{0}}, "the same, where poll does not exist"},
+    {SCMP_SYS(flock), 0, 1, {SCMP_A1(SCMP_CMP_EQ, LOCK_SH | LOCK_NB)}, "source: writers' lock"},
+    {SCMP_SYS(clock_nanosleep), 0, 0, {{0}}, "source: waiting for that lock"},
+    {SCMP_SYS(pread64), 0, 0, {{0}}, "source: pages of a database"},
+    {SCMP_SYS(fstat), 0, 0, {{0}}, "source: its size"},
+    {SCMP_SYS(newfstatat), 0, 0, {{0}}, "the same, as glibc spells fstat"},
+    {SCMP_SYS(write), 0, 0, {{0}}, "image: cdb_make_add"},
+    {SCMP_SYS(lseek), 0, 0, {{0}}, "image: cdb_make_start, cdb_make_finish"},
+    {SCMP_SYS(getrandom), 0, 0, {{0}}, "image: its seed"},
+    {SCMP_SYS(mmap), 0, 1, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}, "malloc"},
+    {SCMP_SYS(munmap), 0, 0, {{0}}, "malloc"},
+    {SCMP_SYS(mremap), 0, 0, {{0}}, "realloc of large buffers"},
+    {SCMP_SYS(brk), 0, 0, {{0}}, "malloc"},
+    {SCMP_SYS(getpid), 0, 0, {{0}}, "libdb: names its locks"},
+    {SCMP_SYS(openat), SCMP_ACT_ERRNO(ENOENT), 0, {{0}}, "libdb: /sys, for the number of CPUs"},
+    {SCMP_SYS(sched_getaffinity), SCMP_ACT_ERRNO(ENOSYS), 0, {{0}}, "libdb: the same"},
+    {SCMP_SYS(exit_group), 0, 0, {{0}}, "the end"},
+};
+
+const struct profile profile_loader = {
+    "jailmap-loader", SCMP_ACT_KILL_PROCESS, sizeof rules / sizeof rules[0], rules};

@@ -1,0 +1,100 @@
+/*
+ * Reading an image: see image.h. Runs in the worker. It may map what it is given and read inside
+ * that mapping; it must never trust a length that it finds there.
+ */
+#include "server/image.h"
+
+#include <endian.h>
+#include <string.h>
+
+/* Splits the record at pos/len into key and value. False if it does not hold what it says. */
+static bool record_split(const struct image *image, unsigned pos, unsigned len, struct slice *key,
+                         struct slice *value, unsigned *form)
+{
+    const char *bytes = cdb_get(&image->cdb, len, pos);
+    uint32_t word;
+
+    if (bytes == NULL || len < sizeof word)
+        return false;
+    memcpy(&word, bytes, sizeof word);
+    word = le32toh(word);
+    *form = word & IMAGE_STORED_NUL ? IMAGE_FORM_NUL : IMAGE_FORM_BARE;
+    word &= ~IMAGE_STORED_NUL;
+    if (word > len - sizeof word)
+        return false;
+    *key = (struct slice){bytes + sizeof word, word};
+    *value = (struct slice){key->ptr + word, len - sizeof word - word};
+    return true;
+}
+
+int image_open(struct image *image, int fd, const char **why)
+{
+    const void *header = NULL;
+
+    memset(image, 0, sizeof *image);
+    if (cdb_init(&image->cdb, fd) != 0) {
+        *why = "not a constant database";
+        return -1;
+    }
+    if (cdb_find(&image->cdb, IMAGE_HEADER_KEY, sizeof IMAGE_HEADER_KEY - 1) > 0 &&
+        cdb_datalen(&image->cdb) == sizeof image->header)
+        header = cdb_getdata(&image->cdb);
+    if (header != NULL)
+        memcpy(&image->header, header, sizeof image->header);
+    if (header == NULL || le32toh(image->header.magic) != IMAGE_MAGIC) {
+        cdb_free(&image->cdb);
+        *why = "no image header of this version";
+        return -1;
+    }
+    return 0;
+}
+
+void image_close(struct image *image)
+{
+    cdb_free(&image->cdb);
+}
+
+unsigned image_find(struct image *image, struct slice key, unsigned forms, struct slice *value)
+{
+    unsigned char hash[IMAGE_HASH_LEN];
+    struct cdb_find find;
+    unsigned found = 0;
+
+    crypto_shorthash(hash, (const unsigned char *)key.ptr, key.len, image->header.seed);
+    if (cdb_findinit(&find, &image->cdb, hash, sizeof hash) <= 0)
+        return 0;
+    while (found != IMAGE_FORM_NUL && cdb_findnext(&find) > 0) {
+        struct slice its_key, its_value;
+        unsigned form;
+
+        if (!record_split(image, cdb_datapos(&image->cdb), cdb_datalen(&image->cdb), &its_key,
+                          &its_value, &form))
+            continue;
+        if (its_key.len != key.len || memcmp(its_key.ptr, key.ptr, key.len) != 0)
+            continue;
+        if ((form & forms) == 0 || form == found)
+            continue;
+        found = form;
+        *value = its_value;
+        if (forms == IMAGE_FORM_BARE)
+            break;
+    }
+    return found;
+}
+
+bool image_next(struct image *image, uint32_t *cursor, struct slice *key, struct slice *value)
+{
+    unsigned pos = *cursor, form;
+
+    if (pos == 0)
+        cdb_seqinit(&pos, &image->cdb);
+    while (cdb_seqnext(&pos, &image->cdb) > 0) {
+        *cursor = pos;
+        if (cdb_keylen(&image->cdb) == IMAGE_HASH_LEN &&
+            record_split(image, cdb_datapos(&image->cdb), cdb_datalen(&image->cdb), key, value,
+                         &form))
+            return true;
+    }
+    *cursor = pos;
+    return false;
+}

@@ -1,0 +1,691 @@
+/*
+ * One client connection each. Runs in the worker. Reads requests, answers them in order, and holds
+ * one back while the monitor or an agent is asked; meanwhile the client's further bytes wait where
+ * they are, so nobody else notices. It may touch the connection and the tables; it must never send
+ * what was not asked for, and a client that misbehaves costs only itself.
+ */
+#include "server/worker/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define READ_SIZE      (64u * 1024)
+#define REPLIES_SOME   (256u * 1024) /* stop answering and send, once this much is ready */
+#define NOT_READING_MS 60000u        /* a client may take this long over each part of an answer */
+#define ANSWER_MS      60000u        /* an agent may take this long; then the client gets RETRY */
+#define DENIED_TOLD    4             /* repeated denials reported for each connection */
+
+struct buffer {
+    char *ptr;
+    size_t len, cap;
+};
+
+/* Where a client's `sequence` requests have come to in a table. */
+struct cursor {
+    const struct table *table;
+    uint32_t generation;
+    uint32_t at;
+    struct cursor *next;
+};
+
+struct session {
+    struct watched io;
+    uint32_t client;
+    uint32_t slot;   /* in slots[]; low half of a query's id */
+    uint32_t serial; /* high half: a slot is used again */
+    struct pm_decoder decoder;
+    struct buffer in, out;
+    size_t out_sent;
+    const struct table *last_table; /* spares the search by name; never one that is denied */
+    struct cursor *cursors;
+    /* The request that is held back, if any: its table is to be decided, or its answer to come. */
+    enum { HOLD_NONE, HOLD_TABLE, HOLD_ANSWER } hold;
+    struct pm_request held;
+    char *held_key;
+    struct table *held_table;
+    struct session *next_waiter;
+    uint64_t deadline; /* ms; 0: none */
+    uint32_t events;   /* what epoll waits for */
+    uint32_t last_denied; /* hash of the name */
+    uint8_t denied_told;
+    bool ending; /* close as soon as the answers are out */
+    bool dead;
+    struct session *next_dead;
+};
+
+static struct session **slots;
+static size_t slots_len;
+static size_t timed;
+static uint32_t last_serial;
+static struct session *dead_list;
+static struct buffer replies; /* answers of the session in hand */
+static char read_buf[READ_SIZE];
+
+static void run(struct session *s);
+
+static bool buffer_reserve(struct buffer *b, size_t more)
+{
+    size_t cap = b->cap == 0 ? 4096 : b->cap;
+    char *grown;
+
+    if (b->cap - b->len >= more)
+        return true;
+    while (cap - b->len < more)
+        cap *= 2;
+    grown = realloc(b->ptr, cap);
+    if (grown == NULL)
+        return false;
+    b->ptr = grown;
+    b->cap = cap;
+    return true;
+}
+
+static bool buffer_add(struct buffer *b, const char *bytes, size_t len)
+{
+    if (!buffer_reserve(b, len))
+        return false;
+    memcpy(b->ptr + b->len, bytes, len);
+    b->len += len;
+    return true;
+}
+
+/* An idle connection holds no buffer: there may be thousands. */
+static void buffer_drop(struct buffer *b)
+{
+    free(b->ptr);
+    *b = (struct buffer){0};
+}
+
+static void set_deadline(struct session *s, uint64_t at)
+{
+    timed += (at != 0) - (s->deadline != 0);
+    s->deadline = at;
+}
+
+static void forget_held(struct session *s)
+{
+    if (s->out.len == 0)
+        set_deadline(s, 0);
+    free(s->held_key);
+    s->held_key = NULL;
+    s->held_table = NULL;
+    s->hold = HOLD_NONE;
+}
+
+static void close_session(struct session *s)
+{
+    if (s->dead)
+        return;
+    if (s->hold == HOLD_TABLE)
+        for (struct session **at = &s->held_table->waiters; *at != NULL; at = &(*at)->next_waiter)
+            if (*at == s) {
+                *at = s->next_waiter;
+                break;
+            }
+    forget_held(s);
+    close(s->io.fd);
+    set_deadline(s, 0);
+    buffer_drop(&s->in);
+    buffer_drop(&s->out);
+    slots[s->slot] = NULL;
+    tell_closed(s->client);
+    s->dead = true;
+    s->next_dead = dead_list;
+    dead_list = s;
+}
+
+static void close_for(struct session *s, enum bridge_event event)
+{
+    tell_event(event, s->client, NULL, 0);
+    close_session(s);
+}
+
+void sessions_reap(void)
+{
+    while (dead_list != NULL) {
+        struct session *s = dead_list;
+
+        dead_list = s->next_dead;
+        while (s->cursors != NULL) {
+            struct cursor *c = s->cursors;
+
+            s->cursors = c->next;
+            free(c);
+        }
+        free(s);
+    }
+}
+
+static void wait_for(struct session *s, uint32_t events)
+{
+    if (s->events != events)
+        loop_change(&s->io, events);
+    s->events = events;
+}
+
+/* ---- answers ---- */
+
+static void reply(struct session *s, const struct pm_request *req, enum pm_status status,
+                  uint32_t flags, struct slice key, struct slice value)
+{
+    struct pm_reply r = {req->op, req->dialect, status, flags, key, value};
+
+    if (!buffer_reserve(&replies, pm_reply_bound(&r))) {
+        s->ending = true; /* out of memory: a clean close, and the client asks again */
+        return;
+    }
+    replies.len = (size_t)(pm_encode(replies.ptr + replies.len, &r) - replies.ptr);
+}
+
+static const struct slice nothing = {"", 0};
+
+static void reply_status(struct session *s, const struct pm_request *req, enum pm_status status)
+{
+    /* The new dialect echoes the request's flags, but shows none when it refuses. */
+    bool refuses = status == PM_BAD || status == PM_DENY;
+
+    reply(s, req, status, refuses ? 0 : req->flags, nothing, nothing);
+}
+
+/* Only what the sender may know of: its own bits, masked, and what is true of the table. */
+static uint32_t open_flags(const struct table *table, const struct pm_request *req)
+{
+    const uint32_t try_bits = PM_FLAG_TRY0NULL | PM_FLAG_TRY1NULL;
+    uint32_t sent = req->instance_flags & PM_FLAG_KNOWN, type = table->flags;
+
+    if (sent & try_bits)
+        type &= ~try_bits;
+    return sent | type;
+}
+
+static void answer_image(struct session *s, const struct pm_request *req, struct table *table,
+                         struct slice key)
+{
+    uint32_t tries = req->flags & (PM_FLAG_TRY0NULL | PM_FLAG_TRY1NULL), flags = req->flags;
+    struct slice value;
+    unsigned forms = 0, found;
+
+    if (tries == 0) /* neither asked for: Postfix aborts here in the new dialect */
+        forms = IMAGE_FORM_NUL | IMAGE_FORM_BARE;
+    if (tries & PM_FLAG_TRY1NULL)
+        forms |= IMAGE_FORM_NUL;
+    if (tries & PM_FLAG_TRY0NULL)
+        forms |= IMAGE_FORM_BARE;
+    found = image_find(&table->image, key, forms, &value);
+    if (found == 0) {
+        reply_status(s, req, PM_NOKEY);
+        return;
+    }
+    /* The form is known now, and the reply says so by clearing the other one's bit. */
+    flags &= found == IMAGE_FORM_NUL ? ~PM_FLAG_TRY0NULL : ~PM_FLAG_TRY1NULL;
+    reply(s, req, PM_OK, flags, nothing, value);
+}
+
+static void answer_sequence(struct session *s, const struct pm_request *req, struct table *table)
+{
+    struct cursor *c;
+    struct slice key, value;
+
+    if (!table->sequence || !table->has_image) {
+        reply_status(s, req, PM_RETRY);
+        return;
+    }
+    for (c = s->cursors; c != NULL && c->table != table; c = c->next)
+        ;
+    if (c == NULL) {
+        c = calloc(1, sizeof *c);
+        if (c == NULL) {
+            s->ending = true;
+            return;
+        }
+        *c = (struct cursor){table, table->generation, 0, s->cursors};
+        s->cursors = c;
+    }
+    if (req->function == PM_FUNCTION_FIRST) {
+        c->at = 0;
+        c->generation = table->generation;
+    }
+    if (c->generation != table->generation) /* half a walk over each of two tables is no walk */
+        reply_status(s, req, PM_RETRY);
+    else if (image_next(&table->image, &c->at, &key, &value))
+        reply(s, req, PM_OK, req->flags, key, value);
+    else
+        reply_status(s, req, PM_NOKEY);
+}
+
+/* Keeps the request until its table, or its answer, is there. */
+static void hold(struct session *s, const struct pm_request *req, struct table *table, bool answer)
+{
+    char *key = NULL;
+
+    if (!answer && req->key.len > 0) {
+        key = malloc(req->key.len);
+        if (key == NULL) {
+            s->ending = true;
+            return;
+        }
+        memcpy(key, req->key.ptr, req->key.len);
+    }
+    s->held = *req;
+    s->held.key.ptr = key;
+    s->held_key = key;
+    s->held_table = table;
+    s->hold = answer ? HOLD_ANSWER : HOLD_TABLE;
+    set_deadline(s, answer ? loop_now() + ANSWER_MS : 0);
+    if (!answer) {
+        s->next_waiter = table->waiters;
+        table->waiters = s;
+    }
+}
+
+static void ask_agent(struct session *s, const struct pm_request *req, struct table *table,
+                      struct slice key)
+{
+    uint64_t id = (uint64_t)s->serial << 32 | s->slot;
+
+    if (key.len > BRIDGE_DATA_MAX)
+        reply_status(s, req, PM_NOKEY); /* longer than the name of any user or group can be */
+    else if (table_query(table, id, key) == 0)
+        hold(s, req, table, true);
+    else if (errno == EAGAIN)
+        hold(s, req, table, false);
+    else
+        reply_status(s, req, PM_RETRY);
+}
+
+static void answer_lookup(struct session *s, const struct pm_request *req, struct table *table)
+{
+    struct slice key = req->key;
+    char small[512], *folded = NULL;
+
+    if (table->state != TABLE_READY) {
+        reply_status(s, req, PM_RETRY);
+        return;
+    }
+    if ((req->flags & PM_FLAG_FOLD_FIX) && (table->flags & PM_FLAG_FIXED) && key.len > 0) {
+        folded = key.len <= sizeof small ? small : malloc(key.len);
+        if (folded == NULL) {
+            s->ending = true;
+            return;
+        }
+        key = pm_fold(folded, key);
+    }
+    if (table->kind == KIND_IMAGE)
+        answer_image(s, req, table, key);
+    else
+        ask_agent(s, req, table, key);
+    if (folded != small)
+        free(folded);
+}
+
+/* The one place where the state of a table becomes a status. */
+static void answer_from(struct session *s, const struct pm_request *req, struct table *table)
+{
+    switch (table->state) {
+    case TABLE_UNSENT:
+    case TABLE_ASKED:
+        hold(s, req, table, false);
+        return;
+    case TABLE_DENIED:
+        s->last_denied = table->hash;
+        reply_status(s, req, PM_DENY);
+        return;
+    case TABLE_READY:
+    case TABLE_FAILED:
+        break;
+    }
+    s->last_table = table;
+    if (req->op == PM_OPEN)
+        reply(s, req, PM_OK, open_flags(table, req), nothing, nothing);
+    else if (req->op == PM_LOOKUP)
+        answer_lookup(s, req, table);
+    else
+        answer_sequence(s, req, table);
+}
+
+static void answer(struct session *s, enum pm_result result, const struct pm_request *req)
+{
+    struct slice name = pm_canonical(req->table);
+    struct table *table = (struct table *)s->last_table;
+
+    if (result == PM_MALFORMED) {
+        reply_status(s, req, PM_BAD);
+        return;
+    }
+    if (req->op == PM_UPDATE || req->op == PM_DELETE) { /* before the name is even looked at */
+        reply_status(s, req, PM_DENY);
+        return;
+    }
+    if (!pm_names_table(name)) {
+        reply_status(s, req, PM_BAD);
+        return;
+    }
+    if (table == NULL || table->name_len != name.len ||
+        memcmp(table->name, name.ptr, name.len) != 0)
+        table = table_get(name, s->client);
+    /* The monitor has logged the denial that it decided; later ones it learns of here. */
+    if ((table == NULL || (table->state == TABLE_DENIED && table->hash != s->last_denied)) &&
+        s->denied_told < DENIED_TOLD) {
+        s->denied_told++;
+        tell_event(EVENT_DENIED, s->client, name.ptr, name.len);
+    }
+    if (table == NULL)
+        reply_status(s, req, PM_DENY);
+    else
+        answer_from(s, req, table);
+}
+
+/* ---- bytes ---- */
+
+/* Sends what is ready. False: the session is gone. */
+static bool flush(struct session *s)
+{
+    bool behind = s->out.len > 0;
+    const char *bytes;
+    size_t len;
+    ssize_t n = 0;
+
+    if (behind && replies.len > 0 && !buffer_add(&s->out, replies.ptr, replies.len)) {
+        replies.len = 0;
+        close_session(s);
+        return false;
+    }
+    bytes = behind ? s->out.ptr + s->out_sent : replies.ptr;
+    len = behind ? s->out.len - s->out_sent : replies.len;
+    if (len > 0)
+        n = write(s->io.fd, bytes, len);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        replies.len = 0;
+        close_session(s);
+        return false;
+    }
+    if (n < 0)
+        n = 0;
+    if (!behind && (size_t)n < len) { /* the client is slow: keep the rest for it */
+        if (!buffer_add(&s->out, bytes + n, len - (size_t)n)) {
+            replies.len = 0;
+            close_session(s);
+            return false;
+        }
+        s->out_sent = 0;
+        set_deadline(s, loop_now() + NOT_READING_MS);
+    } else if (behind && n > 0) {
+        s->out_sent += (size_t)n;
+        set_deadline(s, loop_now() + NOT_READING_MS);
+        if (s->out_sent == s->out.len) {
+            buffer_drop(&s->out);
+            set_deadline(s, 0);
+        }
+    }
+    replies.len = 0;
+    if (replies.cap > 4 * REPLIES_SOME)
+        buffer_drop(&replies);
+    return true;
+}
+
+/* Answers what is complete in buf. Returns how many bytes are done with. */
+static size_t consume(struct session *s, const char *buf, size_t len)
+{
+    size_t pos = 0;
+
+    while (pos < len && s->hold == HOLD_NONE && !s->ending && s->out.len == 0 &&
+           replies.len < REPLIES_SOME) {
+        struct pm_request req;
+        size_t used;
+        enum pm_result result = pm_decode(&s->decoder, buf + pos, len - pos, &req, &used);
+
+        pos += used;
+        if (result == PM_MORE)
+            break;
+        if (result != PM_SILENT)
+            answer(s, result, &req);
+    }
+    return pos;
+}
+
+/* After every turn: what to wait for, how long, and whether it is over. False: session gone. */
+static bool settle(struct session *s)
+{
+    bool partial = s->hold == HOLD_NONE && pm_decode_partial(&s->decoder, s->in.len);
+
+    if (s->out.len > 0) {
+        wait_for(s, EPOLLOUT);
+        return true;
+    }
+    if (s->ending) {
+        close_session(s);
+        return false;
+    }
+    if (partial && s->in.len > session_limits.max_request) {
+        close_for(s, EVENT_TOO_LARGE);
+        return false;
+    }
+    if (s->hold == HOLD_ANSWER && s->deadline == 0)
+        set_deadline(s, loop_now() + ANSWER_MS);
+    else if (s->hold == HOLD_NONE && !partial)
+        set_deadline(s, 0);
+    else if (partial && s->deadline == 0)
+        set_deadline(s, loop_now() + (uint64_t)session_limits.request_timeout * 1000);
+    /* While a request is held back, reading stays armed: a well-behaved client sends nothing, and
+     * two system calls a lookup are saved. readable() disarms it for the others. */
+    if (s->hold == HOLD_NONE || s->events == EPOLLOUT)
+        wait_for(s, EPOLLIN);
+    return true;
+}
+
+/* Goes on with the bytes that are kept in s->in. */
+static void run(struct session *s)
+{
+    for (;;) {
+        size_t used = consume(s, s->in.ptr, s->in.len);
+
+        s->in.len -= used;
+        if (s->in.len == 0)
+            buffer_drop(&s->in);
+        else if (used > 0)
+            memmove(s->in.ptr, s->in.ptr + used, s->in.len);
+        if (!flush(s))
+            return;
+        if (used == 0 || s->in.len == 0 || s->hold != HOLD_NONE || s->out.len > 0 || s->ending)
+            break;
+    }
+    settle(s);
+}
+
+static void end_of_input(struct session *s)
+{
+    struct pm_request req;
+
+    if (pm_decode_eof(&s->decoder, &req) == PM_MALFORMED)
+        answer(s, PM_MALFORMED, &req);
+    s->ending = true;
+    if (flush(s))
+        settle(s);
+}
+
+static void readable(struct session *s)
+{
+    bool kept = s->in.len > 0;
+    ssize_t n;
+    size_t used;
+
+    if (s->hold != HOLD_NONE) {
+        wait_for(s, 0);
+        return;
+    }
+    if (kept && !buffer_reserve(&s->in, READ_SIZE)) {
+        close_session(s);
+        return;
+    }
+    n = read(s->io.fd, kept ? s->in.ptr + s->in.len : read_buf, READ_SIZE);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            close_session(s);
+        return;
+    }
+    if (n == 0) {
+        end_of_input(s);
+        return;
+    }
+    if (kept) {
+        s->in.len += (size_t)n;
+        run(s);
+        return;
+    }
+    used = consume(s, read_buf, (size_t)n); /* the usual case: nothing is copied */
+    if (used < (size_t)n && !buffer_add(&s->in, read_buf + used, (size_t)n - used)) {
+        replies.len = 0;
+        close_session(s);
+        return;
+    }
+    if (!flush(s))
+        return;
+    if (used > 0 && s->in.len > 0 && s->hold == HOLD_NONE && s->out.len == 0)
+        run(s);
+    else
+        settle(s);
+}
+
+void session_ready(struct session *s, uint32_t events)
+{
+    if (s->dead)
+        return;
+    if (events & EPOLLOUT) {
+        if (flush(s) && s->out.len == 0)
+            run(s);
+    } else if (events & EPOLLIN) {
+        readable(s);
+    }
+    /* Gone in both directions. While something is held back nothing is read that would tell. */
+    if (!s->dead && (events & (EPOLLHUP | EPOLLERR)) && (s->events & EPOLLIN) == 0)
+        close_session(s);
+}
+
+/* ---- events from the rest of the worker ---- */
+
+static bool take_slot(struct session *s)
+{
+    for (size_t i = 0; i < slots_len; i++)
+        if (slots[i] == NULL) {
+            s->slot = (uint32_t)i;
+            slots[i] = s;
+            return true;
+        }
+    struct session **grown = realloc(slots, (slots_len + 64) * sizeof *grown);
+    if (grown == NULL)
+        return false;
+    slots = grown;
+    memset(slots + slots_len, 0, 64 * sizeof *slots);
+    s->slot = (uint32_t)slots_len;
+    slots[slots_len] = s;
+    slots_len += 64;
+    return true;
+}
+
+void session_start(int fd, uint32_t client)
+{
+    struct session *s = calloc(1, sizeof *s);
+
+    if (s == NULL || !take_slot(s)) {
+        free(s);
+        close(fd);
+        tell_closed(client);
+        return;
+    }
+    s->io = (struct watched){WATCH_SESSION, fd};
+    s->client = client;
+    s->serial = ++last_serial;
+    s->events = EPOLLIN;
+    /* A new connection's buffer is empty, so the greeting goes out whole or not at all. */
+    if (!loop_add(&s->io, EPOLLIN) || write(fd, PM_GREETING, PM_GREETING_LEN) < 0)
+        close_session(s);
+}
+
+void session_wake(struct session *list)
+{
+    while (list != NULL) {
+        struct session *s = list;
+        struct pm_request req = s->held;
+        char *key = s->held_key;
+        struct table *table = s->held_table;
+
+        list = s->next_waiter;
+        s->held_key = NULL;
+        forget_held(s);
+        answer_from(s, &req, table);
+        free(key);
+        if (s->hold == HOLD_NONE || replies.len > 0)
+            run(s);
+    }
+}
+
+static void finish(struct session *s, enum pm_status status, struct slice value)
+{
+    struct pm_request req = s->held;
+
+    forget_held(s);
+    reply(s, &req, status, req.flags, nothing, value);
+    run(s);
+}
+
+void session_answer(uint64_t id, enum bridge_answer status, struct slice value)
+{
+    uint32_t slot = (uint32_t)id;
+    struct session *s = slot < slots_len ? slots[slot] : NULL;
+
+    if (s == NULL || s->serial != (uint32_t)(id >> 32) || s->hold != HOLD_ANSWER)
+        return;
+    switch (status) {
+    case ANSWER_FOUND:
+        finish(s, PM_OK, value);
+        return;
+    case ANSWER_NOT_FOUND:
+        finish(s, PM_NOKEY, nothing);
+        return;
+    case ANSWER_RETRY:
+        break;
+    }
+    finish(s, PM_RETRY, nothing);
+}
+
+void session_link_lost(const struct table *table)
+{
+    for (size_t i = 0; i < slots_len; i++)
+        if (slots[i] != NULL && slots[i]->hold == HOLD_ANSWER && slots[i]->held_table == table)
+            finish(slots[i], PM_RETRY, nothing);
+}
+
+uint32_t session_any_client(const struct session *list)
+{
+    if (list != NULL)
+        return list->client;
+    for (size_t i = 0; i < slots_len; i++)
+        if (slots[i] != NULL)
+            return slots[i]->client;
+    return 0;
+}
+
+size_t sessions_timed(void)
+{
+    return timed;
+}
+
+void sessions_tick(void)
+{
+    uint64_t now = loop_now();
+
+    for (size_t i = 0; i < slots_len && timed > 0; i++) {
+        struct session *s = slots[i];
+
+        if (s == NULL || s->deadline == 0 || s->deadline > now)
+            continue;
+        if (s->out.len > 0)
+            close_for(s, EVENT_NOT_READING);
+        else if (s->hold == HOLD_ANSWER)
+            finish(s, PM_RETRY, nothing);
+        else
+            close_for(s, EVENT_TOO_SLOW);
+    }
+}

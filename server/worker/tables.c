@@ -1,0 +1,254 @@
+/*
+ * The tables of a worker: names that clients used, and what the monitor said of each. Runs in the
+ * worker. It may map images and talk over links that the monitor sent; it must never decide an
+ * approval: it asks, and keeps the answer.
+ */
+#include "server/worker/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define BUCKETS    256
+#define DENIED_MAX 256 /* denials kept, so that a client cannot fill memory with names */
+#define ASKS_BURST 200 /* pace of questions to the monitor: at most this many in one second */
+
+static struct table *buckets[BUCKETS];
+static struct table **by_ref;
+static uint32_t refs_used, refs_cap;
+static unsigned denied_count, unsent_count;
+static uint64_t pace_started;
+static unsigned pace_used;
+static _Alignas(8) char link_buf[BRIDGE_LARGE];
+
+static uint32_t name_hash(struct slice name)
+{
+    uint32_t h = 2166136261u;
+
+    for (size_t i = 0; i < name.len; i++)
+        h = (h ^ (unsigned char)name.ptr[i]) * 16777619u;
+    return h;
+}
+
+/* Forgets one denial to make room for another. */
+static void evict_denied(void)
+{
+    for (unsigned b = 0; b < BUCKETS; b++) {
+        for (struct table **at = &buckets[b]; *at != NULL; at = &(*at)->next_in_bucket) {
+            struct table *table = *at;
+
+            if (table->state != TABLE_DENIED || table->waiters != NULL)
+                continue;
+            *at = table->next_in_bucket;
+            by_ref[table->ref] = NULL;
+            free(table);
+            denied_count--;
+            return;
+        }
+    }
+}
+
+static bool take_ref(uint32_t *ref)
+{
+    struct table **grown;
+
+    for (*ref = 0; *ref < refs_used; (*ref)++)
+        if (by_ref[*ref] == NULL)
+            return true;
+    if (refs_used == refs_cap) {
+        grown = realloc(by_ref, (refs_cap + 64) * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        by_ref = grown;
+        refs_cap += 64;
+    }
+    by_ref[refs_used] = NULL;
+    *ref = refs_used++;
+    return true;
+}
+
+static void ask(struct table *table, uint32_t client)
+{
+    uint64_t now = loop_now();
+
+    if (now - pace_started >= 1000) {
+        pace_started = now;
+        pace_used = 0;
+    }
+    if (pace_used >= ASKS_BURST) {
+        loop_tick_soon();
+        return;
+    }
+    if (tell_open(table->ref, client, (struct slice){table->name, table->name_len}) != 0) {
+        tell_when_writable();
+        return;
+    }
+    pace_used++;
+    unsent_count--;
+    table->state = TABLE_ASKED;
+}
+
+struct table *table_get(struct slice name, uint32_t client)
+{
+    uint32_t hash = name_hash(name);
+    struct table *table;
+
+    for (table = buckets[hash % BUCKETS]; table != NULL; table = table->next_in_bucket)
+        if (table->hash == hash && table->name_len == name.len &&
+            memcmp(table->name, name.ptr, name.len) == 0)
+            return table;
+    if (name.len > BRIDGE_NAME_MAX || (table = calloc(1, sizeof *table + name.len)) == NULL)
+        return NULL;
+    if (!take_ref(&table->ref)) {
+        free(table);
+        return NULL;
+    }
+    by_ref[table->ref] = table;
+    table->link = (struct watched){WATCH_LINK, -1};
+    table->state = TABLE_UNSENT;
+    table->hash = hash;
+    table->name_len = name.len;
+    memcpy(table->name, name.ptr, name.len);
+    table->next_in_bucket = buckets[hash % BUCKETS];
+    buckets[hash % BUCKETS] = table;
+    unsent_count++;
+    ask(table, client);
+    return table;
+}
+
+void tables_flush(void)
+{
+    for (uint32_t ref = 0; unsent_count > 0 && ref < refs_used; ref++) {
+        struct table *table = by_ref[ref];
+        unsigned before = unsent_count;
+
+        if (table == NULL || table->state != TABLE_UNSENT)
+            continue;
+        /* Whoever asked first may be gone; any client of this worker has the same identity. */
+        ask(table, session_any_client(table->waiters));
+        if (unsent_count == before)
+            return;
+    }
+}
+
+static void drop_link(struct table *table)
+{
+    if (table->link.fd >= 0)
+        close(table->link.fd);
+    table->link.fd = -1;
+}
+
+static void wake(struct table *table)
+{
+    struct session *list = table->waiters;
+
+    table->waiters = NULL;
+    session_wake(list);
+}
+
+/* The table that the monitor speaks of, if it was asked about it. */
+static struct table *granted_ref(uint32_t ref)
+{
+    struct table *table = ref < refs_used ? by_ref[ref] : NULL;
+
+    if (table == NULL || table->state == TABLE_UNSENT || table->state == TABLE_DENIED)
+        exit(EXIT_FAILURE);
+    return table;
+}
+
+void table_granted(const struct msg_table *grant, int fd)
+{
+    struct table *table = granted_ref(grant->ref);
+    const char *why = "";
+
+    table->flags = grant->flags;
+    table->sequence = grant->sequence != 0;
+    table->kind = (enum bridge_kind)grant->kind;
+    table->state = TABLE_READY;
+    if (table->kind == KIND_IMAGE) {
+        struct image image;
+
+        if (image_open(&image, fd, &why) == 0) {
+            if (table->has_image)
+                image_close(&table->image);
+            table->image = image;
+            table->has_image = true;
+            table->generation++;
+        } else if (!table->has_image) {
+            table->state = TABLE_FAILED;
+        }
+        close(fd);
+        if (*why != '\0')
+            tell_event(EVENT_BAD_TABLE, table->ref, why, strlen(why));
+    } else {
+        if (table->link.fd >= 0)
+            session_link_lost(table);
+        drop_link(table);
+        table->link.fd = fd;
+        if (!loop_add(&table->link, EPOLLIN)) {
+            drop_link(table);
+            table->state = TABLE_FAILED;
+        }
+    }
+    wake(table);
+}
+
+void table_refused(const struct msg_table_error *error)
+{
+    struct table *table = granted_ref(error->ref);
+
+    table->flags = error->flags;
+    table->state = TABLE_FAILED;
+    if (error->status == PM_DENY) {
+        table->state = TABLE_DENIED;
+        if (++denied_count > DENIED_MAX) {
+            wake(table);
+            evict_denied();
+            return;
+        }
+    }
+    wake(table);
+}
+
+int table_query(struct table *table, uint64_t id, struct slice key)
+{
+    struct msg_query body = {id};
+
+    if (bridge_send(table->link.fd, MSG_QUERY, &body, key.ptr, key.len, NULL) == 0)
+        return 0;
+    if (errno == EAGAIN)
+        loop_change(&table->link, EPOLLIN | EPOLLOUT);
+    return -1;
+}
+
+void table_link_ready(struct table *table, uint32_t events)
+{
+    struct bridge_msg msg;
+    const char *why;
+
+    if (table->link.fd < 0)
+        return;
+    if (events & EPOLLOUT) {
+        loop_change(&table->link, EPOLLIN);
+        wake(table);
+    }
+    if ((events & ~(uint32_t)EPOLLOUT) == 0)
+        return;
+    switch (bridge_receive(table->link.fd, link_buf, sizeof link_buf, ROLE_AGENT, ROLE_WORKER,
+                           STATE_SERVE, &msg, &why)) {
+    case BRIDGE_AGAIN:
+        return;
+    case BRIDGE_OK:
+        session_answer(msg.body.ANSWER.id, (enum bridge_answer)msg.body.ANSWER.status,
+                       (struct slice){msg.tail, msg.tail_len});
+        return;
+    case BRIDGE_BAD:
+    case BRIDGE_CLOSED:
+        break;
+    }
+    drop_link(table);
+    table->state = TABLE_FAILED; /* until the monitor sends a link to the next agent */
+    session_link_lost(table);
+    wake(table);
+}

@@ -1,0 +1,196 @@
+/*
+ * jailmap-worker: speaks the client protocol to the clients of one uid on one listener. Started by
+ * the monitor inside an empty chroot, without capabilities, with its bridge as descriptor 3. It may
+ * touch the connections, images and links that the monitor sends, and nothing else: it can make no
+ * descriptor, open, connect to, signal or execute nothing. When the monitor goes, it goes.
+ */
+#include "server/worker/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "privsep/profile.h"
+
+#define EVENTS_AT_ONCE 256
+#define TICK_MS        250
+
+static int loop_fd;
+static bool tick_soon;
+static struct watched bridge = {WATCH_BRIDGE, BRIDGE_FD};
+static enum bridge_state bridge_state = STATE_BEGIN;
+static bool bridge_blocked;
+static _Alignas(8) char bridge_buf[BRIDGE_SMALL];
+
+/* Clients whose end the monitor has not been told, because its queue was full. */
+static uint32_t *untold;
+static size_t untold_len, untold_cap;
+
+struct msg_serve session_limits;
+
+bool loop_add(struct watched *watched, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.ptr = watched};
+
+    return epoll_ctl(loop_fd, EPOLL_CTL_ADD, watched->fd, &ev) == 0;
+}
+
+void loop_change(struct watched *watched, uint32_t events)
+{
+    struct epoll_event ev = {.events = events, .data.ptr = watched};
+
+    epoll_ctl(loop_fd, EPOLL_CTL_MOD, watched->fd, &ev);
+}
+
+void loop_tick_soon(void)
+{
+    tick_soon = true;
+}
+
+uint64_t loop_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+void tell_when_writable(void)
+{
+    if (!bridge_blocked)
+        loop_change(&bridge, EPOLLIN | EPOLLOUT);
+    bridge_blocked = true;
+}
+
+void tell_event(enum bridge_event event, uint32_t subject, const char *tail, size_t len)
+{
+    struct msg_event body = {event, subject};
+
+    if (len > BRIDGE_NAME_MAX)
+        len = BRIDGE_NAME_MAX;
+    bridge_send(BRIDGE_FD, MSG_EVENT, &body, tail, len, NULL);
+}
+
+void tell_closed(uint32_t client)
+{
+    struct msg_closed body = {client};
+
+    if (untold_len == 0 && bridge_send(BRIDGE_FD, MSG_CLOSED, &body, NULL, 0, NULL) == 0)
+        return;
+    if (untold_len == untold_cap) {
+        size_t cap = untold_cap == 0 ? 64 : untold_cap * 2;
+        uint32_t *grown = realloc(untold, cap * sizeof *grown);
+
+        if (grown == NULL)
+            _exit(EXIT_FAILURE); /* the monitor counts this worker's clients as gone with it */
+        untold = grown;
+        untold_cap = cap;
+    }
+    untold[untold_len++] = client;
+    tell_when_writable();
+}
+
+int tell_open(uint32_t ref, uint32_t client, struct slice name)
+{
+    struct msg_open body = {ref, client};
+
+    return bridge_send(BRIDGE_FD, MSG_OPEN, &body, name.ptr, name.len, NULL);
+}
+
+static void bridge_writable(void)
+{
+    bridge_blocked = false;
+    loop_change(&bridge, EPOLLIN);
+    while (untold_len > 0) {
+        struct msg_closed body = {untold[untold_len - 1]};
+
+        if (bridge_send(BRIDGE_FD, MSG_CLOSED, &body, NULL, 0, NULL) != 0) {
+            tell_when_writable();
+            return;
+        }
+        untold_len--;
+    }
+    tables_flush();
+}
+
+static void bridge_readable(void)
+{
+    struct bridge_msg msg;
+    const char *why;
+
+    for (;;) {
+        switch (bridge_receive(BRIDGE_FD, bridge_buf, sizeof bridge_buf, ROLE_MONITOR, ROLE_WORKER,
+                               bridge_state, &msg, &why)) {
+        case BRIDGE_AGAIN:
+            return;
+        case BRIDGE_CLOSED:
+            exit(EXIT_SUCCESS);
+        case BRIDGE_BAD:
+            exit(EXIT_FAILURE);
+        case BRIDGE_OK:
+            break;
+        }
+        switch (msg.type) {
+        case MSG_SERVE: /* max_request, request_timeout */
+            session_limits = msg.body.SERVE;
+            bridge_state = STATE_SERVE;
+            break;
+        case MSG_CLIENT: /* client; the connection */
+            session_start(msg.fds[0], msg.body.CLIENT.client);
+            break;
+        case MSG_TABLE: /* ref, kind, flags, sequence; image or link */
+            table_granted(&msg.body.TABLE, msg.fds[0]);
+            break;
+        case MSG_TABLE_ERROR: /* ref, status, flags */
+            table_refused(&msg.body.TABLE_ERROR);
+            break;
+        default:
+            exit(EXIT_FAILURE);
+        }
+    }
+}
+
+static void dispatch(struct watched *watched, uint32_t events)
+{
+    switch (watched->watch) {
+    case WATCH_BRIDGE:
+        if (events & EPOLLOUT)
+            bridge_writable();
+        if (events & ~(uint32_t)EPOLLOUT)
+            bridge_readable();
+        break;
+    case WATCH_SESSION:
+        session_ready((struct session *)watched, events);
+        break;
+    case WATCH_LINK:
+        table_link_ready((struct table *)watched, events);
+        break;
+    }
+}
+
+int main(void)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+
+    loop_fd = epoll_create1(EPOLL_CLOEXEC); /* the last descriptor that it ever makes */
+    profile_enter(&profile_worker);
+    if (loop_fd < 0 || !loop_add(&bridge, EPOLLIN))
+        return EXIT_FAILURE;
+    for (;;) {
+        bool timed = tick_soon || sessions_timed() > 0;
+        int n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, timed ? TICK_MS : -1);
+
+        if (n < 0 && errno != EINTR)
+            return EXIT_FAILURE;
+        for (int i = 0; i < n; i++)
+            dispatch(events[i].data.ptr, events[i].events);
+        if (timed) {
+            tick_soon = false;
+            tables_flush();
+            sessions_tick();
+        }
+        sessions_reap();
+    }
+}

@@ -1,0 +1,109 @@
+/*
+ * What the parts of jailmap-worker share: sessions (one client connection each), tables (what the
+ * monitor granted), and the loop between them. Runs in the worker only, in an empty chroot, with no
+ * capability and about a dozen system calls. Must never make a descriptor or name a path.
+ */
+#ifndef JAILMAP_SERVER_WORKER_WORKER_H
+#define JAILMAP_SERVER_WORKER_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "privsep/bridge.h"
+#include "proto/proxymap.h"
+#include "server/image.h"
+
+/* ---- loop (worker.c) ---- */
+
+/* What an epoll event points at. It stands first in each of the structs that are watched. */
+enum watch { WATCH_BRIDGE, WATCH_SESSION, WATCH_LINK };
+struct watched {
+    enum watch watch;
+    int fd;
+};
+
+/* Watch fd, change what is waited for, in events as of epoll(7). False if the kernel refuses. */
+bool loop_add(struct watched *watched, uint32_t events);
+void loop_change(struct watched *watched, uint32_t events);
+/* Ask to be called back within 250 ms even if nothing happens. */
+void loop_tick_soon(void);
+/* Monotonic milliseconds. */
+uint64_t loop_now(void);
+
+/* Tell the monitor. Events that find its queue full are dropped: they are log lines. */
+void tell_event(enum bridge_event event, uint32_t subject, const char *tail, size_t len);
+/* A closed connection is always told, later if need be, so that the monitor's count stays true. */
+void tell_closed(uint32_t client);
+/* 0, or -1 with EAGAIN when the monitor's queue is full. */
+int tell_open(uint32_t ref, uint32_t client, struct slice name);
+/* Call tables_flush() as soon as the monitor takes more. */
+void tell_when_writable(void);
+
+/* ---- tables (tables.c) ---- */
+
+enum table_state {
+    TABLE_UNSENT, /* the monitor is still to be asked */
+    TABLE_ASKED,  /* ... has been asked */
+    TABLE_READY,
+    TABLE_FAILED, /* approved, answers RETRY until the monitor sends it again */
+    TABLE_DENIED
+};
+
+struct session;
+
+struct table {
+    struct watched link; /* to the agent of an answer table; fd -1 otherwise */
+    enum table_state state;
+    enum bridge_kind kind;
+    uint32_t ref;
+    uint32_t flags;
+    bool sequence;
+    bool has_image;
+    uint32_t generation; /* counts the images, so that a cursor knows its own */
+    struct image image;
+    struct session *waiters; /* sessions whose held request is to be answered anew */
+    uint32_t hash;
+    struct table *next_in_bucket;
+    size_t name_len;
+    char name[];
+};
+
+/*
+ * The table of that canonical name; on first sight the monitor is asked on behalf of client. NULL:
+ * out of memory, or the name is longer than any that can be approved. The pointer of a table that
+ * is not TABLE_DENIED stays good for the life of the process.
+ */
+struct table *table_get(struct slice name, uint32_t client);
+/* The monitor's word on a reference: descriptor is consumed. */
+void table_granted(const struct msg_table *grant, int fd);
+void table_refused(const struct msg_table_error *error);
+/* Send a query to the table's agent. -1 with EAGAIN: its queue is full, and the table's waiters
+ * are woken when it takes more. */
+int table_query(struct table *table, uint64_t id, struct slice key);
+void table_link_ready(struct table *table, uint32_t events);
+/* Ask what is still to be asked, as far as queue and pace allow. */
+void tables_flush(void);
+
+/* ---- sessions (session.c) ---- */
+
+/* Take over a connection. It is greeted at once. */
+void session_start(int fd, uint32_t client);
+void session_ready(struct session *session, uint32_t events);
+/* The request that a session holds can be answered anew: its table has changed state. */
+void session_wake(struct session *list);
+/* The agent's answer to query id; ignored if its session is gone. */
+void session_answer(uint64_t id, enum bridge_answer status, struct slice value);
+/* The agent of that table is gone: what waits for its answers gets RETRY. */
+void session_link_lost(const struct table *table);
+/* The number of a client that still is there, for asking on its behalf: the first of the list, or
+ * any; 0 if there is none. */
+uint32_t session_any_client(const struct session *list);
+void sessions_tick(void);
+/* Free what was closed while events that point to it could still be in hand. */
+void sessions_reap(void);
+size_t sessions_timed(void);
+
+extern struct msg_serve session_limits;
+
+#endif
