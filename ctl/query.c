@@ -189,8 +189,11 @@ static int look_up(struct connection *c, struct query *q, struct slice key)
 
     if (status < 0)
         return EX_TEMPFAIL;
-    if (status == PM_NOKEY)
+    if (status == PM_NOKEY) {
+        if (!q->show_key) /* keys of a list are many, and postmap(1) is silent on them */
+            fprintf(stderr, "jailmap: %.*s: not found in %s\n", (int)key.len, key.ptr, q->table);
         return 0;
+    }
     if (status == PM_RETRY) {
         if (!q->failed)
             explain(q->table, status);
@@ -260,7 +263,7 @@ static int query(struct connection *c, struct query *q, int nkeys, char **keys)
         return rc;
     if (q->failed)
         return EX_TEMPFAIL;
-    return q->found ? EX_OK : complain(CTL_NOT_FOUND, q->table, "not found");
+    return q->found ? EX_OK : CTL_NOT_FOUND;
 }
 
 int ctl_query(int argc, char **argv)

@@ -55,7 +55,7 @@ static enum pm_result decide(struct pm_decoder *d, enum pm_result result, bool e
     *consumed += d->scan.pos;
     start_list(d);
     d->skipping = !ended;
-    d->in_value = in_value;
+    d->in_value = !ended && in_value;
     return result;
 }
 
