@@ -74,6 +74,8 @@ static size_t read_list(struct connection *c, struct slice *tokens, size_t most)
     size_t n = 0, lens[8];
     struct slice token;
 
+    if (c->buf == NULL && !fill(c))
+        return 0;
     while (n <= most) {
         if (!attr_next(&scan, c->buf, c->len, &token)) {
             if (!fill(c))

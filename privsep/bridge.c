@@ -146,21 +146,20 @@ int bridge_send(int fd, enum bridge_type type, const void *body, const void *tai
         char space[CMSG_SPACE(BRIDGE_FDS_MAX * sizeof(int))];
         struct cmsghdr align;
     } control;
-    struct iovec iov[] = {
-        {&header, sizeof header}, {(void *)body, rule->fixed}, {(void *)tail, tail_len}};
+    struct iovec iov[] = {{&header, sizeof header}, {(void *)body, 0}, {(void *)tail, tail_len}};
     struct msghdr mh = {.msg_iov = iov, .msg_iovlen = tail_len > 0 ? 3 : 2};
 
-    if (tail_len > rule->tail) {
+    if (rule == NULL || tail_len > rule->tail) {
         errno = EMSGSIZE;
         return -1;
     }
+    iov[1].iov_len = rule->fixed;
     if (rule->fds > 0) {
-        struct cmsghdr *c;
+        struct cmsghdr *c = &control.align;
 
         memset(&control, 0, sizeof control);
         mh.msg_control = control.space;
         mh.msg_controllen = CMSG_SPACE(rule->fds * sizeof(int));
-        c = CMSG_FIRSTHDR(&mh);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(rule->fds * sizeof(int));

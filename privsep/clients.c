@@ -160,15 +160,6 @@ static void handle_open(struct worker *w, const struct bridge_msg *msg)
     size_t index;
 
     if (!is_client(w, open->client)) {
-        /* The one on whose behalf it asks has gone since; the answer is the same for all. */
-        for (uint32_t i = 0; i < listen_of(w->compartment)->clients_per_worker; i++)
-            if (w->clients[i].used) {
-                struct bridge_msg again = *msg;
-
-                again.body.OPEN.client = i;
-                handle_open(w, &again);
-                return;
-            }
         child_end(w->child, "it asks for a table on behalf of nobody");
         return;
     }

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <dirent.h>
 #include <sysexits.h>
 #include <time.h>
@@ -109,13 +110,13 @@ static void read_config(void)
 {
     static char why[2048];
     struct stat st;
-    FILE *fp;
+    FILE *fp = NULL;
     int fd;
 
-    if (config[0] != '/')
-        die(EX_USAGE, "-c %s: an absolute path is expected", config);
     fd = priv_open_file(config, POLICY_NO_OWNER, false, &st, why, sizeof why);
-    if (fd < 0 || (fp = fdopen(fd, "r")) == NULL)
+    if (fd >= 0)
+        fp = fdopen(fd, "r");
+    if (fp == NULL)
         die(EX_CONFIG, "%s: not read: %s", config, fd < 0 ? why : strerror(errno));
     monitor_policy = policy_read(fp, config, why, sizeof why);
     fclose(fp);
@@ -229,8 +230,13 @@ static int daemonise(void)
     if (pipe2(ready, O_CLOEXEC) != 0 || (pid = fork()) < 0)
         die(EX_OSERR, "cannot start in the background: %s", strerror(errno));
     if (pid > 0) {
+        int status;
+
         close(ready[1]);
-        _exit(read(ready[0], &byte, 1) == 1 ? EX_OK : EX_OSERR); /* it has said why */
+        if (read(ready[0], &byte, 1) == 1)
+            _exit(EX_OK);
+        waitpid(pid, &status, 0); /* it has said why */
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE);
     }
     close(ready[0]);
     setsid();
@@ -241,11 +247,11 @@ static int daemonise(void)
 static void notify(const char *name, const char *text)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t len = name != NULL ? strlen(name) : 0;
+    size_t len = strlen(name);
     int fd;
 
-    if (len == 0 || len >= sizeof address.sun_path || (name[0] != '/' && name[0] != '@'))
-        return;
+    if (name[0] != '/' && name[0] != '@')
+        return; /* none, or one of a kind that this program does not know */
     memcpy(address.sun_path, name, len);
     if (name[0] == '@')
         address.sun_path[0] = '\0';
@@ -350,6 +356,20 @@ static void run(void)
     }
 }
 
+/* The working directory will be left, and every component is checked from the root on. */
+static const char *absolute(const char *path)
+{
+    char *cwd, *whole;
+
+    if (path[0] == '/')
+        return path;
+    cwd = getcwd(NULL, 0);
+    if (cwd == NULL || asprintf(&whole, "%s/%s", cwd, path) < 0)
+        die(EX_OSERR, "%s: %s", path, strerror(errno));
+    free(cwd);
+    return whole;
+}
+
 static _Noreturn void usage(void)
 {
     fputs("usage: jailmapd [-fnV] [-c FILE]\n", stderr);
@@ -358,17 +378,19 @@ static _Noreturn void usage(void)
 
 int main(int argc, char **argv)
 {
+    static char notify_socket[sizeof((struct sockaddr_un *)NULL)->sun_path];
     const char *notify_env = getenv("NOTIFY_SOCKET");
-    char *notify_socket = notify_env != NULL ? strdup(notify_env) : NULL;
     bool foreground = false, check = false;
     struct rlimit files;
     static char why[2048];
     int opt, parent = -1;
 
+    if (notify_env != NULL && strlen(notify_env) < sizeof notify_socket)
+        strcpy(notify_socket, notify_env);
     clearenv(); /* the configuration language would expand it, and no child is to inherit it */
     while ((opt = getopt(argc, argv, "c:fnV")) != -1) {
         if (opt == 'c')
-            config = optarg;
+            config = absolute(optarg);
         else if (opt == 'f')
             foreground = true;
         else if (opt == 'n')

@@ -20,7 +20,7 @@
 
 struct ruleset {
     uint64_t handled_access_fs;
-    uint64_t handled_access_net;
+    uint64_t handled_access_net; /* cppcheck-suppress unusedStructMember; kernel interface */
     uint64_t scoped;
 };
 

@@ -120,6 +120,7 @@ static _Noreturn void enter_jail(const struct spawn *s, int bridge, pid_t monito
     char *envp[] = {NULL};
     int step = SPAWN_EXIT, null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+    setsid(); /* no terminal: no signals from its keyboard, no way to push input into it */
     if (step++, s->jail >= 0 && (fchdir(s->jail) != 0 || chroot(".") != 0))
         _exit(step);
     if (step++, chdir("/") != 0)

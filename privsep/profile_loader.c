@@ -14,7 +14,7 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(sendmsg), 0, 0, {{0}}, "bridge: LOADED or FAILED"},
     {SCMP_SYS(poll), 0, 0, {{0}}, "bridge: waiting for LOAD"},
     {SCMP_SYS(ppoll), 0, 0, {{0}}, "the same, where poll does not exist"},
-    {SCMP_SYS(flock), 0, 1, {SCMP_A1(SCMP_CMP_EQ, LOCK_SH | LOCK_NB)}, "source: writers' lock"},
+    {SCMP_SYS(flock), 0, 1, {SCMP_A1(SCMP_CMP_EQ, LOCK_SH | LOCK_NB, 0)}, "source: writers' lock"},
     {SCMP_SYS(clock_nanosleep), 0, 0, {{0}}, "source: waiting for that lock"},
     {SCMP_SYS(pread64), 0, 0, {{0}}, "source: pages of a database"},
     {SCMP_SYS(fstat), 0, 0, {{0}}, "source: its size"},

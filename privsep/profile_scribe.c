@@ -10,7 +10,7 @@
 static const struct profile_rule rules[] = {
     {SCMP_SYS(recvmsg), 0, 0, {{0}}, "bridge: records and log descriptors"},
     {SCMP_SYS(sendmsg), 0, 0, {{0}}, "bridge: FAILED"},
-    {SCMP_SYS(sendto), 0, 1, {SCMP_A4(SCMP_CMP_EQ, 0)}, "syslog"},
+    {SCMP_SYS(sendto), 0, 1, {SCMP_A4(SCMP_CMP_EQ, 0, 0)}, "syslog"},
     {SCMP_SYS(write), 0, 0, {{0}}, "standard error"},
     {SCMP_SYS(poll), 0, 0, {{0}}, "waiting for the bridge or a slow log"},
     {SCMP_SYS(ppoll), 0, 0, {{0}}, "the same, where poll does not exist"},

@@ -18,7 +18,7 @@ static inline bool slice_is(struct slice s, const char *text)
 {
     size_t len = strlen(text);
 
-    return s.len == len && memcmp(s.ptr, text, len) == 0;
+    return s.len == len && (len == 0 || memcmp(s.ptr, text, len) == 0);
 }
 
 #endif

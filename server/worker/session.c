@@ -119,11 +119,7 @@ static void close_session(struct session *s)
     if (s->dead)
         return;
     if (s->hold == HOLD_TABLE)
-        for (struct session **at = &s->held_table->waiters; *at != NULL; at = &(*at)->next_waiter)
-            if (*at == s) {
-                *at = s->next_waiter;
-                break;
-            }
+        table_unwait(s->held_table, s);
     forget_held(s);
     close(s->io.fd);
     set_deadline(s, 0);
@@ -325,6 +321,10 @@ static void answer_from(struct session *s, const struct pm_request *req, struct 
 {
     switch (table->state) {
     case TABLE_UNSENT:
+        hold(s, req, table, false);
+        if (s->hold == HOLD_TABLE)
+            table_ask(table, s->client);
+        return;
     case TABLE_ASKED:
         hold(s, req, table, false);
         return;
@@ -364,7 +364,7 @@ static void answer(struct session *s, enum pm_result result, const struct pm_req
     }
     if (table == NULL || table->name_len != name.len ||
         memcmp(table->name, name.ptr, name.len) != 0)
-        table = table_get(name, s->client);
+        table = table_get(name);
     /* The monitor has logged the denial that it decided; later ones it learns of here. */
     if ((table == NULL || (table->state == TABLE_DENIED && table->hash != s->last_denied)) &&
         s->denied_told < DENIED_TOLD) {
@@ -657,14 +657,18 @@ void session_link_lost(const struct table *table)
             finish(slots[i], PM_RETRY, nothing);
 }
 
-uint32_t session_any_client(const struct session *list)
+uint32_t session_client(const struct session *session)
 {
-    if (list != NULL)
-        return list->client;
-    for (size_t i = 0; i < slots_len; i++)
-        if (slots[i] != NULL)
-            return slots[i]->client;
-    return 0;
+    return session->client;
+}
+
+void session_unlink(struct session **list, const struct session *session)
+{
+    for (struct session **at = list; *at != NULL; at = &(*at)->next_waiter)
+        if (*at == session) {
+            *at = session->next_waiter;
+            return;
+        }
 }
 
 size_t sessions_timed(void)

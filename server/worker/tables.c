@@ -31,21 +31,35 @@ static uint32_t name_hash(struct slice name)
     return h;
 }
 
+static void forget(struct table *table)
+{
+    struct table **at = &buckets[table->hash % BUCKETS];
+
+    while (*at != table)
+        at = &(*at)->next_in_bucket;
+    *at = table->next_in_bucket;
+    by_ref[table->ref] = NULL;
+    free(table);
+}
+
 /* Forgets one denial to make room for another. */
 static void evict_denied(void)
 {
-    for (unsigned b = 0; b < BUCKETS; b++) {
-        for (struct table **at = &buckets[b]; *at != NULL; at = &(*at)->next_in_bucket) {
-            struct table *table = *at;
-
-            if (table->state != TABLE_DENIED || table->waiters != NULL)
-                continue;
-            *at = table->next_in_bucket;
-            by_ref[table->ref] = NULL;
-            free(table);
+    for (uint32_t ref = 0; ref < refs_used; ref++)
+        if (by_ref[ref] != NULL && by_ref[ref]->state == TABLE_DENIED) {
+            forget(by_ref[ref]);
             denied_count--;
             return;
         }
+}
+
+void table_unwait(struct table *table, const struct session *session)
+{
+    session_unlink(&table->waiters, session);
+    /* Nobody wants to know any more: a name costs nothing once its client has gone. */
+    if (table->waiters == NULL && table->state == TABLE_UNSENT) {
+        forget(table);
+        unsent_count--;
     }
 }
 
@@ -68,7 +82,7 @@ static bool take_ref(uint32_t *ref)
     return true;
 }
 
-static void ask(struct table *table, uint32_t client)
+void table_ask(struct table *table, uint32_t client)
 {
     uint64_t now = loop_now();
 
@@ -89,7 +103,7 @@ static void ask(struct table *table, uint32_t client)
     table->state = TABLE_ASKED;
 }
 
-struct table *table_get(struct slice name, uint32_t client)
+struct table *table_get(struct slice name)
 {
     uint32_t hash = name_hash(name);
     struct table *table;
@@ -113,7 +127,6 @@ struct table *table_get(struct slice name, uint32_t client)
     table->next_in_bucket = buckets[hash % BUCKETS];
     buckets[hash % BUCKETS] = table;
     unsent_count++;
-    ask(table, client);
     return table;
 }
 
@@ -125,8 +138,7 @@ void tables_flush(void)
 
         if (table == NULL || table->state != TABLE_UNSENT)
             continue;
-        /* Whoever asked first may be gone; any client of this worker has the same identity. */
-        ask(table, session_any_client(table->waiters));
+        table_ask(table, session_client(table->waiters));
         if (unsent_count == before)
             return;
     }

@@ -70,11 +70,16 @@ struct table {
 };
 
 /*
- * The table of that canonical name; on first sight the monitor is asked on behalf of client. NULL:
- * out of memory, or the name is longer than any that can be approved. The pointer of a table that
- * is not TABLE_DENIED stays good for the life of the process.
+ * The table of that canonical name, TABLE_UNSENT on first sight. NULL: out of memory, or the name is
+ * longer than any that can be approved. The pointer of a table that is TABLE_READY or TABLE_FAILED
+ * stays good for the life of the process.
  */
-struct table *table_get(struct slice name, uint32_t client);
+struct table *table_get(struct slice name);
+/* Ask the monitor about a TABLE_UNSENT table on behalf of client, now or when the pace allows. The
+ * caller is among its waiters. */
+void table_ask(struct table *table, uint32_t client);
+/* A session that waits for the table is going. The table may go with it. */
+void table_unwait(struct table *table, const struct session *session);
 /* The monitor's word on a reference: descriptor is consumed. */
 void table_granted(const struct msg_table *grant, int fd);
 void table_refused(const struct msg_table_error *error);
@@ -96,9 +101,10 @@ void session_wake(struct session *list);
 void session_answer(uint64_t id, enum bridge_answer status, struct slice value);
 /* The agent of that table is gone: what waits for its answers gets RETRY. */
 void session_link_lost(const struct table *table);
-/* The number of a client that still is there, for asking on its behalf: the first of the list, or
- * any; 0 if there is none. */
-uint32_t session_any_client(const struct session *list);
+/* The number of a session's client. */
+uint32_t session_client(const struct session *session);
+/* Takes a session out of a list of waiters, if it is in it. */
+void session_unlink(struct session **list, const struct session *session);
 void sessions_tick(void);
 /* Free what was closed while events that point to it could still be in hand. */
 void sessions_reap(void);
