@@ -19,7 +19,6 @@
  * replies.
  */
 
-#define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>

@@ -40,7 +40,6 @@
  * for an answer and the next request, one clock reading, no allocation, one random number.
  */
 
-#define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>

@@ -34,7 +34,7 @@ JAIL_USER = "nobody"
 JAIL = pwd.getpwnam(JAIL_USER)
 
 # How long a condition may take before the test gives up. It bounds a hang; no test depends on its value.
-LIMIT = 90.0
+LIMIT = float(os.environ.get("LIM", "90"))
 
 OK, NOKEY, RETRY, BAD, DENY, CONFIG = range(6)
 
@@ -122,6 +122,14 @@ def exe(pid):
 
 def program(pid):
     return os.path.basename(exe(pid))
+
+
+def arguments(pid):
+    """The command line of a process as a list; empty when it is gone."""
+    try:
+        return _read(f"/proc/{pid}/cmdline").split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def status(pid):
@@ -314,7 +322,20 @@ def reap(keep=()):
 
 
 subprocess_registry = []
+_logs = {}
 _workspace = None
+
+
+def new_log_lines(limit=12, width=300):
+    """(path, lines) of each daemon log that grew since the last call; a runner shows them below a failed test."""
+    for path, seen in _logs.items():
+        with contextlib.suppress(FileNotFoundError):
+            with open(path, "rb") as file:
+                file.seek(seen)
+                lines = file.read().decode(errors="replace").splitlines()
+                _logs[path] = file.tell()
+            if lines:
+                yield path, [line if len(line) <= width else line[:width] + " ..." for line in lines[-limit:]]
 
 
 def workspace():
@@ -432,6 +453,7 @@ class Jailmapd:
             text = config_text(self.runtime, tables=tables, allow=allow, listen=listen, libexec=libexec)
         self.config = Workspace.write(self.directory, "jailmapd.conf", text)
         self.log_path = os.path.join(self.directory, "stderr")
+        _logs[self.log_path] = 0
         self.process = None
         workspace().at_end(self.stop)
 
@@ -733,6 +755,7 @@ class Postfix:
         self.config = os.path.join(self.directory, "config")
         self.queue = os.path.join(self.directory, "queue")
         self.log_path = os.path.join(self.directory, "log")
+        _logs[self.log_path] = 0
         self.services = services
         self.process = None
         self.ports = []

@@ -71,8 +71,11 @@ class PostfixTest(unittest.TestCase):
         return session
 
     def smtpd(self):
-        """The one running smtpd that is the peer of the one open session."""
-        return wait_for(lambda: self.postfix.daemons("smtpd"), "a running smtpd")
+        """The pids of the running smtpd processes, once each has entered its jail; master may just have started one."""
+        def jailed():
+            pids = self.postfix.daemons("smtpd")
+            return pids if pids and all(os.readlink(f"/proc/{pid}/root") != "/" for pid in pids) else None
+        return wait_for(jailed, "smtpd to run in a jail")
 
     def test_real_user(self):
         """A user of the real passwd database is a valid recipient for the chrooted smtpd: 250."""
