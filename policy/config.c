@@ -29,6 +29,10 @@ static struct {
     char *why;
     size_t len;
     int runtime_line, libexec_line;
+    char *text;
+    int lines;
+    const cfg_opt_t **given; /* options that have been set */
+    size_t ngiven;
     struct mention *mentions;
     size_t nmentions;
 } reading;
@@ -41,6 +45,8 @@ __attribute__((format(printf, 2, 3))) static int complain(int line, const char *
 
     if (reading.why[0] != '\0')
         return -1;
+    if (line > reading.lines) /* in what with_last_option() added */
+        line = reading.lines;
     n = snprintf(reading.why, reading.len, "%s:%d: ", reading.path, line);
     va_start(ap, format);
     if (n >= 0 && (size_t)n < reading.len)
@@ -49,11 +55,19 @@ __attribute__((format(printf, 2, 3))) static int complain(int line, const char *
     return -1;
 }
 
+/*
+ * libconfuse takes the end of the file for the end of a section, and so a file that was cut short
+ * for a good one. This option, put behind the file's text, is known outside of sections only.
+ */
+#define LAST_OPTION "end-of-file"
+
 static void confuse_error(cfg_t *cfg, const char *format, va_list ap)
 {
     char text[512];
 
     vsnprintf(text, sizeof text, format, ap);
+    if (strstr(text, LAST_OPTION) != NULL)
+        snprintf(text, sizeof text, "the file ends inside a section or a value; } is expected");
     complain(cfg->line, "%s", text);
 }
 
@@ -61,6 +75,9 @@ static void confuse_error(cfg_t *cfg, const char *format, va_list ap)
 
 static int check_path(int line, const char *what, const char *path)
 {
+    for (const char *at = path; *at != '\0'; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            return complain(line, "%s has a control character in its path", what);
     if (path[0] != '/')
         return complain(line, "%s \"%s\" is a relative path; an absolute one is expected", what,
                         path);
@@ -73,8 +90,26 @@ static int check_path(int line, const char *what, const char *path)
     return 0;
 }
 
+/* libconfuse lets the last of two win; an administrator should hear of it. */
+static int once(cfg_t *cfg, const cfg_opt_t *opt)
+{
+    const cfg_opt_t **grown;
+
+    for (size_t i = 0; i < reading.ngiven; i++)
+        if (reading.given[i] == opt)
+            return complain(cfg->line, "%s is given twice", opt->name);
+    grown = realloc(reading.given, (reading.ngiven + 1) * sizeof *grown);
+    if (grown == NULL)
+        return complain(cfg->line, "out of memory");
+    reading.given = grown;
+    grown[reading.ngiven++] = opt;
+    return 0;
+}
+
 static int check_path_value(cfg_t *cfg, cfg_opt_t *opt)
 {
+    if (once(cfg, opt) != 0)
+        return -1;
     if (strcmp(cfg_opt_name(opt), "runtime-dir") == 0)
         reading.runtime_line = cfg->line;
     else
@@ -134,7 +169,7 @@ static int check_user_value(cfg_t *cfg, cfg_opt_t *opt)
     uid_t uid = 0;
     gid_t gid = 0;
 
-    if (find_user(cfg->line, name, &uid, &gid) != 0)
+    if (once(cfg, opt) != 0 || find_user(cfg->line, name, &uid, &gid) != 0)
         return -1;
     if (uid == 0 || gid == 0)
         return complain(cfg->line, "user \"%s\" has uid or gid 0; an unprivileged user of its own "
@@ -147,6 +182,8 @@ static int check_owner_value(cfg_t *cfg, cfg_opt_t *opt)
 {
     uid_t uid;
 
+    if (once(cfg, opt) != 0)
+        return -1;
     return find_user(cfg->line, cfg_opt_getnstr(opt, 0), &uid, NULL);
 }
 
@@ -154,6 +191,8 @@ static int check_group_value(cfg_t *cfg, cfg_opt_t *opt)
 {
     gid_t gid;
 
+    if (once(cfg, opt) != 0)
+        return -1;
     return find_group(cfg->line, cfg_opt_getnstr(opt, 0), &gid);
 }
 
@@ -163,6 +202,8 @@ static int check_word(cfg_t *cfg, cfg_opt_t *opt, const char *const *words)
     char expected[128] = "";
     size_t used = 0;
 
+    if (once(cfg, opt) != 0)
+        return -1;
     for (const char *const *w = words; *w != NULL; w++) {
         if (strcmp(value, *w) == 0)
             return 0;
@@ -201,6 +242,8 @@ static int check_number_value(cfg_t *cfg, cfg_opt_t *opt)
 {
     long value = cfg_opt_getnint(opt, 0);
 
+    if (once(cfg, opt) != 0)
+        return -1;
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
         if (strcmp(ranges[i].name, cfg_opt_name(opt)) == 0 &&
             (value < ranges[i].low || value > ranges[i].high))
@@ -406,6 +449,31 @@ static void set_checks(cfg_t *cfg)
     cfg_set_validate_func(cfg, "allow|tables", note_mention);
 }
 
+/* The file's text with LAST_OPTION behind it, as a stream; NULL with a message. */
+static FILE *with_last_option(FILE *fp)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *whole = open_memstream(&text, &size);
+    char buf[4096];
+    size_t n;
+
+    while (whole != NULL && (n = fread(buf, 1, sizeof buf, fp)) > 0) {
+        if (memchr(buf, 0, n) != NULL)
+            complain(0, "not a text file: it holds a NUL byte");
+        fwrite(buf, 1, n, whole);
+        for (size_t i = 0; i < n; i++)
+            reading.lines += buf[i] == '\n';
+    }
+    if (whole == NULL || ferror(fp) || fputs("\n" LAST_OPTION " = true\n", whole) == EOF ||
+        fclose(whole) != 0) {
+        complain(0, "cannot be read: %s", strerror(errno));
+        return NULL;
+    }
+    reading.text = text;
+    return reading.why[0] == '\0' ? fmemopen(text, size, "r") : NULL;
+}
+
 struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
 {
     cfg_opt_t listen_opts[] = {
@@ -434,6 +502,7 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         CFG_SEC("listen", listen_opts, many),
         CFG_SEC("table", table_opts, many),
         CFG_SEC("allow", allow_opts, many),
+        CFG_BOOL(LAST_OPTION, cfg_false, CFGF_NONE),
         CFG_END(),
     };
     cfg_t *cfg = cfg_init(opts, CFGF_NONE);
@@ -445,7 +514,8 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
     reading.why = why;
     reading.len = len;
     reading.runtime_line = reading.libexec_line = 0;
-    if (cfg != NULL && policy != NULL) {
+    fp = with_last_option(fp);
+    if (cfg != NULL && policy != NULL && fp != NULL) {
         cfg_set_error_function(cfg, confuse_error);
         set_checks(cfg);
         cfg->filename = strdup(path);
@@ -455,9 +525,12 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
     if (!good && why[0] == '\0')
         complain(0, "cannot be read: %s", errno != 0 ? strerror(errno) : "out of memory");
     cfg_free(cfg);
+    if (fp != NULL)
+        fclose(fp);
+    free(reading.text);
+    free(reading.given);
     free(reading.mentions);
-    reading.mentions = NULL;
-    reading.nmentions = 0;
+    memset(&reading, 0, sizeof reading);
     if (good)
         return policy;
     policy_free(policy);

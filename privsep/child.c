@@ -78,8 +78,12 @@ bool child_send(struct child *c, enum bridge_type type, const void *body, const 
 
 static void hang_up(struct child *c)
 {
-    if (c->io.fd >= 0)
-        close(c->io.fd);
+    if (c->io.fd < 0)
+        return;
+    /* close(2) alone would not do: a child that is between fork and exec shares the socket for a
+     * moment, and epoll would go on to report it, with a pointer to what is freed by then. */
+    monitor_unwatch(&c->io);
+    close(c->io.fd);
     c->io.fd = -1;
 }
 
@@ -88,7 +92,8 @@ void child_end(struct child *c, const char *verdict)
     if (c->verdict == NULL)
         c->verdict = verdict;
     hang_up(c);
-    kill(c->pid, SIGKILL);
+    if (!c->reaped) /* its number may be somebody else's by then */
+        kill(c->pid, SIGKILL);
 }
 
 static void released_message(struct child *c, const struct bridge_msg *msg)
@@ -216,10 +221,11 @@ void children_reap(void)
             continue;
         struct child *c = *at;
 
+        c->reaped = true;
         while (hear(c)) /* its last words; no more can come */
             ;
         hang_up(c);
-        for (at = &children; *at != c; at = &(*at)->next)
+        for (at = &children; *at != c; at = &(*at)->next) /* handlers may have started others */
             ;
         *at = c->next;
         c->ops->gone(c, describe(c, status));

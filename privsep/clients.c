@@ -34,12 +34,17 @@ struct grant {
     uint64_t told; /* version */
 };
 
+/* Kinds of lines that a client can cause, each with its own limit. */
+enum limited { DENIALS, CLOSINGS, REFUSALS, COMPLAINTS, LIMITED };
+static const char *const limited_names[LIMITED] = {"denials", "clients closed", "clients refused",
+                                                   "complaints of workers"};
+
 struct compartment {
     size_t listener;
     uid_t uid;
     unsigned workers;
     uint64_t start_at, backoff; /* no worker is started before, after one died */
-    struct log_limit denials, closings, refusals;
+    struct log_limit limits[LIMITED];
     struct compartment *next;
 };
 
@@ -72,15 +77,22 @@ static const char *identity(const struct worker *w, uint32_t client)
     return text;
 }
 
-static bool log_about(struct log_limit *limit, const struct compartment *c, const char *what)
+/* Says what was held back in intervals that are over at now. */
+static void tell_held(struct compartment *c, uint64_t now)
 {
-    unsigned held;
-    bool pass = log_allow(limit, &held);
+    for (int i = 0; i < LIMITED; i++) {
+        unsigned held = log_held(&c->limits[i], now);
 
-    if (held > 0)
-        log_line(LOG_WARNING, "%u more %s for uid %u on %s", held, what, (unsigned)c->uid,
-                 listen_of(c)->path);
-    return pass;
+        if (held > 0)
+            log_line(LOG_WARNING, "%u more %s for uid %u on %s", held, limited_names[i],
+                     (unsigned)c->uid, listen_of(c)->path);
+    }
+}
+
+static bool log_about(struct compartment *c, enum limited kind)
+{
+    tell_held(c, monitor_now());
+    return log_allow(&c->limits[kind]);
 }
 
 static bool is_client(const struct worker *w, uint32_t number)
@@ -139,7 +151,7 @@ static void log_denied(struct worker *w, uint32_t client, struct slice name)
     char start[64];
     const char *why = NULL;
 
-    if (!log_about(&w->compartment->denials, w->compartment, "denials"))
+    if (!log_about(w->compartment, DENIALS))
         return;
     policy_escape(name, escaped, sizeof escaped);
     snprintf(start, sizeof start, "%.*s", (int)(name.len < 63 ? name.len : 63), name.ptr);
@@ -171,9 +183,12 @@ static void handle_open(struct worker *w, const struct bridge_msg *msg)
             child_end(w->child, "it asks and does not read the answers");
         return;
     }
-    if (!w->grants[index].asked)
-        log_line(LOG_INFO, "approved table \"%s\" for %s", monitor_policy->tables[index].name,
-                 identity(w, open->client));
+    if (w->grants[index].asked) { /* workers forget denials only; and each link costs an agent */
+        child_end(w->child, "it asks again for a table that it has");
+        return;
+    }
+    log_line(LOG_INFO, "approved table \"%s\" for %s", monitor_policy->tables[index].name,
+             identity(w, open->client));
     w->grants[index] = (struct grant){true, open->ref, 0};
     tell(w, index);
 }
@@ -198,11 +213,14 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
     const struct policy_listen *l = listen_of(w->compartment);
     const struct msg_event *event = &msg->body.EVENT;
     struct slice text = {msg->tail, msg->tail_len};
+    size_t index;
     char reason[128];
 
     if (event->event == EVENT_BAD_TABLE) {
         char escaped[256];
 
+        if (!log_about(w->compartment, COMPLAINTS))
+            return;
         for (size_t i = 0; i < monitor_policy->ntables; i++)
             if (w->grants[i].asked && w->grants[i].ref == event->subject)
                 table_spoiled(i, policy_escape(text, escaped, sizeof escaped));
@@ -214,7 +232,10 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
     }
     switch (event->event) {
     case EVENT_DENIED:
-        log_denied(w, event->subject, text);
+        if (policy_decide(monitor_policy, w->compartment->uid, text, &index) == POLICY_DENY)
+            log_denied(w, event->subject, text);
+        else
+            child_end(w->child, "it reports the denial of a table that is approved");
         return;
     case EVENT_TOO_LARGE:
         snprintf(reason, sizeof reason, "request larger than %u bytes", l->max_request);
@@ -229,7 +250,7 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
         child_end(w->child, "it reports an event that it cannot have");
         return;
     }
-    if (log_about(&w->compartment->closings, w->compartment, "clients closed"))
+    if (log_about(w->compartment, CLOSINGS))
         log_line(LOG_WARNING, "closed client %s: %s", identity(w, event->subject), reason);
 }
 
@@ -345,15 +366,19 @@ static struct worker *find_worker(struct compartment *c, uint64_t now, const cha
 {
     const struct policy_listen *l = listen_of(c);
     struct worker *best = NULL;
+    unsigned in_use = 0;
 
-    for (struct worker *w = workers; w != NULL; w = w->next)
-        if (w->compartment == c && w->child->io.fd >= 0 && w->nclients < l->clients_per_worker &&
-            w->served < MAX_USE && (best == NULL || w->nclients < best->nclients))
+    for (struct worker *w = workers; w != NULL; w = w->next) {
+        if (w->compartment != c || w->child->io.fd < 0 || w->served >= MAX_USE)
+            continue;
+        in_use++;
+        if (w->nclients < l->clients_per_worker && (best == NULL || w->nclients < best->nclients))
             best = w;
+    }
     if (best != NULL)
         return best;
     *why = "all its workers are full";
-    if (c->workers >= l->workers)
+    if (in_use >= l->workers)
         return NULL;
     *why = "all workers of all clients are in use";
     if (nworkers >= WORKERS_MOST)
@@ -400,7 +425,7 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
         why = "its worker is too busy";
         w = NULL;
     }
-    if (w == NULL && c != NULL && log_about(&c->refusals, c, "clients refused"))
+    if (w == NULL && c != NULL && log_about(c, REFUSALS))
         log_line(LOG_WARNING, "refused client uid %u pid %d on %s: %s", (unsigned)peer.uid,
                  (int)peer.pid, listen_of(c)->path, why);
     close(fd);
@@ -425,8 +450,16 @@ uint64_t clients_tick(uint64_t now)
     }
     for (struct compartment **at = &compartments; *at != NULL;) {
         struct compartment *c = *at;
-        bool quiet = c->denials.held + c->closings.held + c->refusals.held == 0;
+        bool quiet = true;
 
+        tell_held(c, now);
+        for (int i = 0; i < LIMITED; i++) {
+            if (c->limits[i].held == 0)
+                continue;
+            quiet = false;
+            if (c->limits[i].until < next)
+                next = c->limits[i].until;
+        }
         if (c->workers > 0 || now < c->start_at || !quiet) {
             at = &c->next;
             continue;
@@ -435,4 +468,10 @@ uint64_t clients_tick(uint64_t now)
         free(c);
     }
     return next;
+}
+
+void clients_stop(void)
+{
+    for (struct compartment *c = compartments; c != NULL; c = c->next)
+        tell_held(c, NEVER);
 }

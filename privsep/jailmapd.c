@@ -70,6 +70,11 @@ void monitor_rewatch(struct watched *watched, uint32_t events)
     epoll_ctl(loop_fd, EPOLL_CTL_MOD, watched->fd, &ev);
 }
 
+void monitor_unwatch(struct watched *watched)
+{
+    epoll_ctl(loop_fd, EPOLL_CTL_DEL, watched->fd, NULL);
+}
+
 uint64_t monitor_now(void)
 {
     struct timespec ts;
@@ -294,6 +299,7 @@ static void signals_ready(struct watched *self, uint32_t events)
         if (info.ssi_signo == SIGCHLD) {
             children_reap();
         } else if (info.ssi_signo == SIGHUP) {
+            log_reopen();
             log_line(LOG_INFO, "SIGHUP: looking at every table");
             tables_check_all();
         } else {
@@ -406,7 +412,7 @@ int main(int argc, char **argv)
     open_helpers();
     if (check) {
         check_sources();
-        printf("%s: good: %zu listeners, %zu tables, %zu allow sections\n", config,
+        printf("%s: good: listeners %zu, tables %zu, allow sections %zu\n", config,
                monitor_policy->nlistens, monitor_policy->ntables, monitor_policy->nallows);
         return EX_OK;
     }
@@ -436,6 +442,7 @@ int main(int argc, char **argv)
     run();
     notify(notify_socket, "STOPPING=1");
     listen_stop();
+    clients_stop();
     unlinkat(runtime_dir, PID_FILE, 0);
     children_stop();
     return EX_OK;

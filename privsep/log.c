@@ -98,6 +98,11 @@ void log_start(bool foreground)
     start_scribe(monitor_now());
 }
 
+void log_reopen(void)
+{
+    give_syslog(monitor_now());
+}
+
 void log_tick(uint64_t now, uint64_t *next)
 {
     if (scribe_at <= now)
@@ -143,15 +148,16 @@ unsigned log_held(struct log_limit *limit, uint64_t now)
 {
     unsigned held = limit->held;
 
-    if (now - limit->since < INTERVAL_MS)
+    if (limit->until == 0 || now < limit->until)
         return 0;
-    *limit = (struct log_limit){.since = now};
+    *limit = (struct log_limit){0};
     return held;
 }
 
-bool log_allow(struct log_limit *limit, unsigned *held)
+bool log_allow(struct log_limit *limit)
 {
-    *held = log_held(limit, monitor_now());
+    if (limit->until == 0)
+        limit->until = monitor_now() + INTERVAL_MS;
     if (limit->count >= LINES_INTERVAL) {
         limit->held++;
         return false;

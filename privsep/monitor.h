@@ -34,6 +34,7 @@ struct watched {
 };
 bool monitor_watch(struct watched *watched, uint32_t events);
 void monitor_rewatch(struct watched *watched, uint32_t events);
+void monitor_unwatch(struct watched *watched);
 
 /* Monotonic milliseconds. */
 uint64_t monitor_now(void);
@@ -64,6 +65,7 @@ struct child {
     uint64_t started;
     uint64_t kill_at; /* NEVER, or when patience ends */
     const char *verdict; /* why the monitor ended it */
+    bool reaped;
     struct child *next;
 };
 
@@ -91,18 +93,20 @@ void children_stop(void);
 /* ---- log (log.c) ---- */
 
 void log_start(bool foreground);
+/* Connects to syslogd anew. */
+void log_reopen(void);
 void log_tick(uint64_t now, uint64_t *next);
 /* Composes one record and hands it to the scribe. Text from outside goes through policy_escape(). */
 __attribute__((format(printf, 2, 3))) void log_line(int level, const char *format, ...);
 
-/* At most a few lines of one kind at a time; what was held back is counted. */
+/* At most a few lines of one kind in an interval; what was held back is counted. */
 struct log_limit {
-    uint64_t since;
+    uint64_t until; /* of the interval; 0: none has begun */
     unsigned count, held;
 };
-/* True if the line may be written. When a new interval begins, *held is how many were not. */
-bool log_allow(struct log_limit *limit, unsigned *held);
-/* Closes an interval that has passed; how many lines it held back, 0 if it is not over. */
+/* True if a line may be written; else it is counted. */
+bool log_allow(struct log_limit *limit);
+/* Ends an interval that is over at now. Returns how many lines it held back. */
 unsigned log_held(struct log_limit *limit, uint64_t now);
 
 /* ---- tables (tables.c) ---- */
@@ -139,6 +143,8 @@ int client_accept(size_t listener, int listen_fd, uint64_t now);
 /* A table has something new to tell to the workers that asked for it. */
 void clients_table_changed(size_t index);
 uint64_t clients_tick(uint64_t now);
+/* Says what was held back until now; at the end. */
+void clients_stop(void);
 
 /* ---- listeners (listen.c) ---- */
 

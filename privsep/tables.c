@@ -269,9 +269,11 @@ static void agent_message(struct child *c, const struct bridge_msg *msg)
     static struct log_limit limit;
     struct mtable *t = c->owner;
     char text[512];
-    unsigned held;
+    unsigned held = log_held(&limit, monitor_now());
 
-    if (msg->type != MSG_EVENT || !log_allow(&limit, &held))
+    if (held > 0)
+        log_line(LOG_WARNING, "%u more lines about agents were left out", held);
+    if (msg->type != MSG_EVENT || !log_allow(&limit))
         return;
     policy_escape((struct slice){msg->tail, msg->tail_len}, text, sizeof text);
     if (msg->body.EVENT.event == EVENT_FAILING)

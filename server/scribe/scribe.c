@@ -91,9 +91,7 @@ static void record(const struct msg_record *r, const char *text, size_t len)
 
         write_all(line, (size_t)n);
     }
-    if (syslog_fd < 0)
-        return;
-    if (syslog_lost > 0) {
+    if (syslog_lost > 0 && syslog_fd >= 0) {
         char lost[64];
         int n = snprintf(lost, sizeof lost, "%lu log lines could not be delivered", syslog_lost);
 

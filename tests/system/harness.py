@@ -191,8 +191,9 @@ def classify(pid):
     return kinds
 
 
-def memory(pid):
-    """All private and shared readable memory of a process, as one bytes object: what a takeover of it would see."""
+def memory(pid, files=True):
+    """All readable memory of a process, and what its memory files hold, as one bytes object: what a takeover of it
+    would see. Without `files`, only what is in its address space."""
     parts = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
         for line in _read(f"/proc/{pid}/maps").splitlines():
@@ -209,7 +210,7 @@ def memory(pid):
                     break
                 parts.append(block)
                 start += len(block)
-    for fd, kind in classify(pid).items():
+    for fd, kind in classify(pid).items() if files else ():
         if kind == "memfd":
             with contextlib.suppress(OSError):
                 parts.append(_read(f"/proc/{pid}/fd/{fd}", "rb"))

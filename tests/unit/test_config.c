@@ -1,0 +1,941 @@
+/*
+ * Tests of policy/config: what a configuration means, and that every mistake gives one line that
+ * names the file, the line and what is wrong. Users and groups come from a name service of the
+ * test's own, defined below in place of the C library's, so that no machine's accounts matter. Part
+ * of the unit test program; makes nothing but anonymous files.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "policy/policy.h"
+#include "tests/unit/unit.h"
+
+/* ---- the name service ---- */
+
+static uid_t jailmap_uid = 990;
+
+struct passwd *getpwnam(const char *name)
+{
+    static const struct {
+        char name[12];
+        uid_t uid;
+        gid_t gid;
+    } users[] = {{"root", 0, 0},        {"_jailmap", 990, 991}, {"postfix", 105, 110},
+                 {"nobody", 65534, 65534}, {"toor", 0, 1000},    {"wheel0", 1000, 0},
+                 {"4711", 4712, 4712}};
+    static struct passwd pw;
+
+    errno = 0;
+    for (size_t i = 0; i < COUNT(users); i++)
+        if (strcmp(name, users[i].name) == 0) {
+            pw.pw_name = (char *)users[i].name;
+            pw.pw_uid = i == 1 ? jailmap_uid : users[i].uid;
+            pw.pw_gid = users[i].gid;
+            return &pw;
+        }
+    return NULL;
+}
+
+struct group *getgrnam(const char *name)
+{
+    static struct group root = {.gr_name = (char *)"root", .gr_gid = 0},
+                        postfix = {.gr_name = (char *)"postfix", .gr_gid = 110};
+
+    errno = 0;
+    return strcmp(name, "root") == 0 ? &root : strcmp(name, "postfix") == 0 ? &postfix : NULL;
+}
+
+/* ---- reading ---- */
+
+static char why[1024];
+
+static struct policy *read_into(const char *text, size_t len, char *reason, size_t room)
+{
+    int fd = memfd_create("jailmapd.conf", MFD_CLOEXEC);
+    FILE *fp = fdopen(fd, "r");
+    struct policy *policy;
+
+    REQUIRE(fp != NULL && write(fd, text, len) == (ssize_t)len && lseek(fd, 0, SEEK_SET) == 0,
+            "cannot write a file: %s", strerror(errno));
+    policy = policy_read(fp, "/etc/jailmapd.conf", reason, room);
+    fclose(fp);
+    return policy;
+}
+
+static struct policy *read_text(const char *text)
+{
+    memset(why, 'x', sizeof why);
+    return read_into(text, strlen(text), why, sizeof why);
+}
+
+/* Must be accepted; the caller frees it. */
+static struct policy *good(const char *text)
+{
+    struct policy *policy = read_text(text);
+
+    REQUIRE(policy != NULL, "refused: %s\n%s", why, text);
+    return policy;
+}
+
+/* Must be refused in one line, beginning with file and line and holding each of the words. */
+static void check_reason(const char *text, int line, const char *const *words)
+{
+    char begin[64];
+
+    snprintf(begin, sizeof begin, "/etc/jailmapd.conf:%d: ", line);
+    CHECK(strncmp(why, begin, strlen(begin)) == 0, "\"%s\" does not begin with \"%s\"\n%s", why,
+          begin, text);
+    CHECK(strlen(why) > strlen(begin), "\"%s\" says nothing", why);
+    CHECK(strchr(why, '\n') == NULL, "\"%s\" is not one line", why);
+    for (; *words != NULL; words++)
+        CHECK(strstr(why, *words) != NULL, "\"%s\" does not say \"%s\"", why, *words);
+}
+
+static void bad_bytes(const char *text, size_t len, int line, const char *const *words)
+{
+    struct policy *policy;
+
+    memset(why, 'x', sizeof why);
+    policy = read_into(text, len, why, sizeof why);
+    if (!CHECK(policy == NULL, "accepted (expected: line %d, %s):\n%s", line,
+               words[0] != NULL ? words[0] : "an error", text))
+        policy_free(policy);
+    else
+        check_reason(text, line, words);
+}
+
+struct mistake {
+    int line;
+    const char *text;
+    const char *words[4];
+};
+
+static void bad_each(const struct mistake *mistakes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        bad_bytes(mistakes[i].text, strlen(mistakes[i].text), mistakes[i].line, mistakes[i].words);
+}
+
+/* ---- what a good file means ---- */
+
+static const char full[] =
+    "\n"                                                                       /* 1 */
+    "user = \"nobody\"\n"                                                      /* 2 */
+    "runtime-dir = \"/run/other\"\n"                                           /* 3 */
+    "\n"                                                                       /* 4 */
+    "libexec-dir = /opt/libexec\n"                                             /* 5 */
+    "listen \"/var/spool/postfix/private/jailmap\" {\n"                        /* 6 */
+    "    protocol = proxymap\n"                                                /* 7 */
+    "    owner = postfix   group = postfix\n"                                  /* 8 */
+    "    mode = 0640\n"                                                        /* 9 */
+    "    backlog = 7  max-request = 8192  request-timeout = 3\n"               /* 10 */
+    "    workers = 5  clients-per-worker = 17\n"                               /* 11 */
+    "}\n"                                                                      /* 12 */
+    "listen \"/b\" { owner = 12 group = \"34\" mode = 0 }\n"                   /* 13 */
+    "table \"unix:passwd.byname\" { reveal = existence }\n"                    /* 14 */
+    "table \"hash:/etc/aliases\" { owner = root }\n"                           /* 15 */
+    "table \"btree:/etc/postfix/virtual\" {\n"                                 /* 16 */
+    "    owner = \"77\"\n"                                                     /* 17 */
+    "    reveal = all\n"                                                       /* 18 */
+    "}\n"                                                                      /* 19 */
+    "table \"unix:group.byname\" { }\n"                                        /* 20 */
+    "allow \"postfix\" { tables = {\"unix:passwd.byname\",\n"                  /* 21 */
+    "    \"btree:/etc/postfix/virtual\"} }\n"                                 /* 22 */
+    "allow \"root\" { tables = {\"*\"} }\n"                                    /* 23 */
+    "allow \"4711\" { tables = {} }\n" /* a number is a uid, not a name */    /* 24 */
+    "allow nobody { tables = {\"hash:/etc/aliases\", \"hash:/etc/aliases\"} }"; /* 25, no newline */
+
+static void check_full_listens(const struct policy *p)
+{
+    const struct policy_listen *l = p->listens;
+
+    REQUIRE(p->nlistens == 2, "%zu listens", p->nlistens);
+    CHECK_TEXT(l[0].path, "/var/spool/postfix/private/jailmap", "path");
+    CHECK(l[0].uid == 105 && l[0].gid == 110 && l[0].mode == 0640, "%u:%u %o", l[0].uid, l[0].gid,
+          l[0].mode);
+    CHECK(l[0].backlog == 7 && l[0].max_request == 8192 && l[0].request_timeout == 3 &&
+              l[0].workers == 5 && l[0].clients_per_worker == 17,
+          "numbers of the first listen");
+    CHECK(l[0].line == 12 && l[1].line == 13, "lines %d and %d", l[0].line, l[1].line);
+    CHECK_TEXT(l[1].path, "/b", "path");
+    CHECK(l[1].uid == 12 && l[1].gid == 34 && l[1].mode == 0, "%u:%u %o", l[1].uid, l[1].gid,
+          l[1].mode);
+}
+
+static void check_full_tables(const struct policy *p)
+{
+    const struct policy_table *t = p->tables;
+
+    REQUIRE(p->ntables == 4, "%zu tables", p->ntables);
+    CHECK_TEXT(t[0].name, "unix:passwd.byname", "name");
+    CHECK(t[0].type->type == TYPE_PASSWD && t[0].path == NULL && t[0].existence, "passwd");
+    CHECK(t[0].owner == POLICY_NO_OWNER, "no owner is accepted for it");
+    CHECK_TEXT(t[1].name, "hash:/etc/aliases", "name");
+    CHECK_TEXT(t[1].path, "/etc/aliases.db", "source");
+    CHECK(t[1].type->type == TYPE_HASH && !t[1].existence && t[1].owner == 0, "aliases");
+    CHECK_TEXT(t[2].path, "/etc/postfix/virtual.db", "source");
+    CHECK(t[2].type->type == TYPE_BTREE && !t[2].existence && t[2].owner == 77, "virtual");
+    CHECK(t[3].type->type == TYPE_GROUP && t[3].path == NULL && !t[3].existence, "group");
+    CHECK(t[0].line == 14 && t[2].line == 19, "lines %d and %d", t[0].line, t[2].line);
+}
+
+static void check_full_allows(const struct policy *p)
+{
+    static const struct {
+        const char *title;
+        uid_t uid;
+        bool tables[4];
+    } want[] = {
+        {"postfix", 105, {true, false, true, false}},
+        {"root", 0, {true, true, true, true}},
+        {"4711", 4711, {false, false, false, false}},
+        {"nobody", 65534, {false, true, false, false}},
+    };
+
+    REQUIRE(p->nallows == COUNT(want), "%zu allows", p->nallows);
+    for (size_t i = 0; i < COUNT(want); i++) {
+        CHECK_TEXT(p->allows[i].title, want[i].title, "title");
+        CHECK(p->allows[i].uid == want[i].uid, "uid %u", p->allows[i].uid);
+        CHECK(memcmp(p->allows[i].tables, want[i].tables, sizeof want[i].tables) == 0,
+              "tables of %s", want[i].title);
+    }
+}
+
+static void full_file(void)
+{
+    struct policy *p = good(full);
+
+    CHECK_TEXT(p->user, "nobody", "user");
+    CHECK(p->uid == 65534 && p->gid == 65534, "%u:%u", p->uid, p->gid);
+    CHECK_TEXT(p->runtime_dir, "/run/other", "runtime-dir");
+    CHECK_TEXT(p->libexec_dir, "/opt/libexec", "libexec-dir");
+    CHECK(p->runtime_line == 3 && p->libexec_line == 5, "lines %d and %d", p->runtime_line,
+          p->libexec_line);
+    check_full_listens(p);
+    check_full_tables(p);
+    check_full_allows(p);
+    policy_free(p);
+}
+
+static void defaults(void)
+{
+    struct policy *p = good("listen \"/s\" { }\n");
+    const struct policy_listen *l = p->listens;
+
+    CHECK_TEXT(p->user, "_jailmap", "user");
+    CHECK(p->uid == 990 && p->gid == 991, "%u:%u", p->uid, p->gid);
+    CHECK_TEXT(p->runtime_dir, "/run/jailmap", "runtime-dir");
+    CHECK_TEXT(p->libexec_dir, JAILMAP_LIBEXECDIR, "libexec-dir");
+    CHECK(p->runtime_line == 0 && p->libexec_line == 0, "the defaults stand in no line");
+    REQUIRE(p->nlistens == 1, "%zu listens", p->nlistens);
+    CHECK(l->uid == 0 && l->gid == 0 && l->mode == 0666, "%u:%u %o", l->uid, l->gid, l->mode);
+    CHECK(l->backlog == 128 && l->max_request == 4194304 && l->request_timeout == 10 &&
+              l->workers == 2 && l->clients_per_worker == 256,
+          "numbers of a listen");
+    CHECK(p->ntables == 0 && p->nallows == 0, "tables or allows out of nowhere");
+    policy_free(p);
+    p = good("listen \"/s\" { }  table \"hash:/t\" { }  allow \"105\" { }");
+    CHECK(!p->tables[0].existence && p->tables[0].owner == POLICY_NO_OWNER, "table");
+    CHECK(!p->allows[0].tables[0], "an allow that names no table approves one");
+    policy_free(p);
+}
+
+/* One file after the other: nothing of the first is left in the second. */
+static void nothing_is_left_behind(void)
+{
+    for (int round = 0; round < 3; round++) {
+        full_file();
+        bad_bytes("frob\n", 5, 1, (const char *const[]){"frob", NULL});
+        defaults();
+        bad_bytes("listen \"/s\" { }\nallow \"root\" { tables = {\"hash:/n\"} }\n", 53, 2,
+                  (const char *const[]){"hash:/n", NULL});
+    }
+}
+
+static void bounds_of_numbers(void)
+{
+    static const struct {
+        const char *name;
+        long low, high;
+    } ranges[] = {
+        {"backlog", 1, 65535},       {"max-request", 4096, 1073741824},
+        {"request-timeout", 1, 86400}, {"workers", 1, 64},
+        {"clients-per-worker", 1, 4096},
+    };
+
+    for (size_t i = 0; i < COUNT(ranges); i++) {
+        const long bad[] = {ranges[i].low - 1, ranges[i].high + 1, 0, -1, 4294967296, 4294967297,
+                            LONG_MAX, LONG_MIN};
+        char text[128];
+
+        for (int high = 0; high < 2; high++) {
+            snprintf(text, sizeof text, "listen \"/s\" { %s = %ld }", ranges[i].name,
+                     high ? ranges[i].high : ranges[i].low);
+            policy_free(good(text));
+        }
+        for (size_t b = 0; b < COUNT(bad); b++) {
+            snprintf(text, sizeof text, "listen \"/s\" {\n %s = %ld }", ranges[i].name, bad[b]);
+            bad_bytes(text, strlen(text), 2, (const char *const[]){ranges[i].name, "range", NULL});
+        }
+    }
+}
+
+static void modes(void)
+{
+    static const struct {
+        const char *text;
+        mode_t mode;
+    } rows[] = {{"0666", 0666}, {"0600", 0600}, {"0777", 0777}, {"0000", 0}, {"00660", 0660}};
+    static const struct mistake mistakes[] = {
+        {1, "listen \"/s\" { mode = 666 }", {"mode", "leading zero"}},
+        {1, "listen \"/s\" { mode = 01000 }", {"mode", "octal"}},
+        {1, "listen \"/s\" { mode = 04755 }", {"mode", "octal"}},
+        {1, "listen \"/s\" { mode = -1 }", {"mode"}},
+        {1, "listen \"/s\" { mode = 0888 }", {"mode"}},
+        {1, "listen \"/s\" { mode = rw }", {"mode"}},
+        {1, "listen \"/s\" { mode = \"\" }", {"mode"}},
+        {1, "listen \"/s\" { mode = 99999999999999999999 }", {"mode"}},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[64];
+        struct policy *p;
+
+        snprintf(text, sizeof text, "listen \"/s\" { mode = %s }", rows[i].text);
+        p = good(text);
+        CHECK(p->listens[0].mode == rows[i].mode, "%s is %04o", rows[i].text, p->listens[0].mode);
+        policy_free(p);
+    }
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+/* Read as decimal these would be 0620, 0670 and 0210: not what anybody means. */
+static void mode_without_leading_zero(void)
+{
+    static const struct mistake mistakes[] = {
+        {1, "listen \"/s\" { mode = 400 }", {"mode", "leading zero"}},
+        {1, "listen \"/s\" { mode = 440 }", {"mode", "leading zero"}},
+        {1, "listen \"/s\" { mode = 136 }", {"mode", "leading zero"}},
+        {1, "listen \"/s\" { mode = 0x1b6 }", {"mode", "leading zero"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+/* ---- mistakes ---- */
+
+static void unknown_words(void)
+{
+    static const struct mistake mistakes[] = {
+        {1, "frob = 1\n", {"frob"}},
+        {3, "\n\nlisen \"/s\" { }\n", {"lisen"}},
+        {1, "frob \"x\" { y = 1 }", {"frob"}},
+        {1, "User = \"nobody\"", {"User"}},
+        {2, "listen \"/s\" {\n frob = 1\n}\n", {"frob"}},
+        {2, "listen \"/s\" {\n reveal = all\n}\n", {"reveal"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" { mode = 0600 }\n", {"mode"}},
+        {2, "listen \"/s\" { }\nallow \"root\" { table = {\"*\"} }\n", {"table"}},
+        {2, "listen \"/s\" { }\ntables = {\"*\"}\n", {"tables"}},
+        {1, "include(\"/etc/passwd\")\n", {"include"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void duplicate_titles(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "listen \"/s\" { }\nlisten \"/s\" { }\n", {"duplicate", "/s"}},
+        {4, "listen \"/s\" { }\ntable \"hash:/t\" { }\n\ntable \"hash:/t\" { }\n",
+         {"duplicate", "hash:/t"}},
+        {3, "listen \"/s\" { }\nallow \"root\" { }\nallow \"root\" { }\n", {"duplicate", "root"}},
+        /* the same uid by another name */
+        {3, "listen \"/s\" { }\nallow \"root\" { }\nallow \"0\" { }\n", {"root", "\"0\"", "uid 0"}},
+        {3, "listen \"/s\" { }\nallow \"105\" { }\nallow \"postfix\" { }\n",
+         {"postfix", "105", "same"}},
+        {4, "listen \"/s\" { }\nallow \"105\" { }\nallow \"7\" { }\nallow \"0105\" { }\n",
+         {"0105", "same"}},
+        {3, "listen \"/s\" { }\nallow \"root\" { }\nallow \"toor\" { }\n", {"toor", "same"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void bad_types(void)
+{
+    static const struct mistake mistakes[] = {
+        {1, "listen \"/s\" { backlog = many }", {"backlog", "integer"}},
+        {1, "listen \"/s\" { workers = 1.5 }", {"workers", "integer"}},
+        {1, "listen \"/s\" { workers = 2x }", {"workers", "integer"}},
+        {1, "listen \"/s\" { workers = \"\" }", {"workers"}},
+        {1, "listen \"/s\" { backlog = 99999999999999999999 }", {"backlog", "range"}},
+        {1, "user = {\"nobody\"}", {"{"}},
+        {1, "user nobody", {"user", "equal"}},
+        {1, "user += \"nobody\"", {"user"}},
+        {1, "listen { }", {"title"}},
+        {1, "listen = \"/s\"", {"listen"}},
+        {1, "listen \"/s\" \"/t\" { }", {"listen"}},
+        {2, "listen \"/s\" { }\nallow \"root\" { tables = {\"a\" \"b\"} }", {"b"}},
+        {2, "listen \"/s\" { }\nallow \"root\" { tables = {{\"a\"}} }", {"{"}},
+        {1, "listen \"/s\" { protocol = { proxymap } }", {"{"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void words_of_a_list(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "listen \"/s\" {\n protocol = socketmap\n}", {"protocol", "socketmap", "proxymap"}},
+        {1, "listen \"/s\" { protocol = Proxymap }", {"Proxymap"}},
+        {1, "listen \"/s\" { protocol = \"\" }", {"protocol", "proxymap"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" { reveal = none }",
+         {"reveal", "none", "all or existence"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" { reveal = ALL }", {"ALL"}},
+        {3, "listen \"/s\" { }\ntable \"hash:/t\" {\n reveal = existence2 }", {"existence2"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void unknown_users(void)
+{
+    static const struct mistake mistakes[] = {
+        {1, "user = \"nosuch\"\nlisten \"/s\" { }\n", {"nosuch", "unknown user"}},
+        {1, "user = \"\"\nlisten \"/s\" { }\n", {"unknown user"}},
+        {1, "user = \"990\"\nlisten \"/s\" { }\n", {"990"}}, /* a name, never a number */
+        {2, "listen \"/s\" {\n owner = nosuch\n}\n", {"nosuch", "unknown user"}},
+        {3, "listen \"/s\" {\n\n group = nosuch\n}\n", {"nosuch", "unknown group"}},
+        {2, "listen \"/s\" {\n owner = -1\n}\n", {"-1"}},
+        {2, "listen \"/s\" {\n owner = 4294967295\n}\n", {"4294967295"}}, /* means "no change" */
+        {2, "listen \"/s\" {\n group = 4294967295\n}\n", {"4294967295"}},
+        {2, "listen \"/s\" {\n owner = 18446744073709551616\n}\n", {"18446744073709551616"}},
+        {2, "listen \"/s\" {\n owner = \" 5\"\n}\n", {"\" 5\""}},
+        {2, "listen \"/s\" {\n owner = 5x\n}\n", {"5x"}},
+        {2, "listen \"/s\" {\n owner = 0x5\n}\n", {"0x5"}},
+        {3, "listen \"/s\" { }\ntable \"hash:/t\" {\n owner = nosuch }\n", {"nosuch"}},
+        {2, "listen \"/s\" { }\nallow \"nosuch\" { }\n", {"nosuch", "unknown user"}},
+        {2, "listen \"/s\" { }\nallow \"\" { }\n", {"unknown user"}},
+        {2, "listen \"/s\" { }\nallow \"*\" { }\n", {"*"}},
+        {2, "listen \"/s\" { }\nallow \"postfix \" { }\n", {"postfix "}},
+        {2, "listen \"/s\" { }\nallow \"4294967295\" { }\n", {"4294967295"}},
+        {2, "listen \"/s\" { }\nallow \"4294967296\" { }\n", {"4294967296"}}, /* not uid 0 */
+        {2, "listen \"/s\" { }\nallow \"-5\" { }\n", {"-5"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void privileged_users(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "\nuser = \"root\"\nlisten \"/s\" { }\n", {"root", "uid"}},
+        {1, "user = \"toor\"\nlisten \"/s\" { }\n", {"toor", "uid"}},
+        {1, "user = \"wheel0\"\nlisten \"/s\" { }\n", {"wheel0", "gid 0"}},
+        {1, "user = \"0\"\nlisten \"/s\" { }\n", {"0"}},
+        {2, "user = \"nobody\"\nuser = \"root\"\nlisten \"/s\" { }\n", {"root"}},
+        {1, "user = \"root\"\nuser = \"nobody\"\nlisten \"/s\" { }\n", {"root"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+/* The default has to be as harmless as what the file says. */
+static void privileged_default_user(void)
+{
+    struct policy *p;
+
+    jailmap_uid = 0;
+    p = read_text("listen \"/s\" { }\n");
+    jailmap_uid = 990;
+    CHECK(p == NULL, "the default user has uid 0, and that is accepted");
+    if (p != NULL)
+        policy_free(p);
+    else
+        CHECK(strstr(why, "_jailmap") != NULL && strstr(why, "uid") != NULL, "%s", why);
+}
+
+static void relative_paths(void)
+{
+    static const char *const bad[] = {"",      "s",     "run/s", "./s",    "../s",  "~/s", "/",
+                                      "//s",   "/a//s", "/a/",   "/./s",   "/a/.",  "/..", "/a/../s",
+                                      "/a/./s", "/a/b/", "/a/..", "/a//",  "//"};
+    static const char *const fine[] = {"/s", "/a/.s", "/a/..s", "/a/s.", "/a/...", "/.a/b", "/ /s"};
+    static const char *const forms[] = {"listen \"%s\" { }\n",
+                                        "listen \"/s\" { } runtime-dir = \"%s\"\n",
+                                        "listen \"/s\" { } libexec-dir = \"%s\"\n",
+                                        "listen \"/s\" { } table \"hash:%s\" { }\n",
+                                        "listen \"/s\" { } table \"btree:%s\" { }\n"};
+
+    for (size_t f = 0; f < COUNT(forms); f++)
+        for (size_t i = 0; i < COUNT(bad) + COUNT(fine); i++) {
+            const char *path = i < COUNT(bad) ? bad[i] : fine[i - COUNT(bad)];
+            const char *hole = strstr(forms[f], "%s");
+            char text[128];
+
+            if (strncmp(forms[f], "listen \"/s\"", 11) == 0 || strcmp(path, "/s") != 0)
+                snprintf(text, sizeof text, "\n%.*s%s%s", (int)(hole - forms[f]), forms[f], path,
+                         hole + 2);
+            else
+                continue;
+            if (i < COUNT(bad))
+                bad_bytes(text, strlen(text), 2, (const char *const[]){path, NULL});
+            else
+                policy_free(good(text));
+        }
+}
+
+static void long_socket_paths(void)
+{
+    const size_t most = sizeof((struct sockaddr_un *)NULL)->sun_path - 1;
+
+    for (size_t len = most - 1; len <= most + 2; len++) {
+        char path[128], text[256];
+
+        memset(path, 'p', len);
+        path[0] = '/';
+        path[len] = '\0';
+        snprintf(text, sizeof text, "listen \"%s\" { }\n", path);
+        if (len <= most)
+            policy_free(good(text));
+        else
+            bad_bytes(text, strlen(text), 1, (const char *const[]){"longer", "107", NULL});
+    }
+}
+
+static void nothing_to_listen_on(void)
+{
+    static const struct mistake mistakes[] = {
+        {1, "", {"listen"}},
+        {2, "user = \"nobody\"\n", {"listen"}},
+        {4, "\n\ntable \"hash:/t\" { }\n", {"listen"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void tables(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "listen \"/s\" { }\ntable \"ldap:/t\" { }", {"ldap:/t", "unknown table type", "btree"}},
+        {2, "listen \"/s\" { }\ntable \"hash\" { }", {"\"hash\"", "type"}},
+        {2, "listen \"/s\" { }\ntable \"/etc/aliases\" { }", {"/etc/aliases", "type"}},
+        {2, "listen \"/s\" { }\ntable \"\" { }", {"type"}},
+        {2, "listen \"/s\" { }\ntable \":\" { }", {"type"}},
+        {2, "listen \"/s\" { }\ntable \"Hash:/t\" { }", {"Hash:/t", "type"}},
+        {2, "listen \"/s\" { }\ntable \"*\" { }", {"*"}},
+        {2, "listen \"/s\" { }\ntable \"unix:shadow.byname\" { }", {"unix:", "passwd.byname"}},
+        {2, "listen \"/s\" { }\ntable \"unix:\" { }", {"unix:"}},
+        {2, "listen \"/s\" { }\ntable \"unix:passwd.byname2\" { }", {"unix:"}},
+        {2, "listen \"/s\" { }\ntable \"hash:\" { }", {"relative"}},
+        {2, "listen \"/s\" { }\ntable \"hash:etc/aliases\" { }", {"relative", "etc/aliases"}},
+        {2, "listen \"/s\" { }\ntable \"proxy:hash:/t\" { }", {"proxy:"}},
+        {2, "listen \"/s\" { }\ntable \"proxy:unix:passwd.byname\" { }", {"proxy:"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void undeclared_tables(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "listen \"/s\" { }\nallow \"root\" { tables = {\"hash:/t\"} }\n",
+         {"root", "hash:/t", "not declared"}},
+        /* the line of the value, not of the list or of the section */
+        {7,
+         "listen \"/s\" { }\n" /* 1 */
+         "table \"hash:/t\" { }\n"
+         "allow \"root\" {\n" /* 3 */
+         "    tables = {\n"
+         "        \"hash:/t\",\n" /* 5 */
+         "\n"
+         "        \"hash:/undeclared\",\n" /* 7 */
+         "        \"hash:/t\"\n"
+         "    }\n" /* 9 */
+         "}\n",
+         {"hash:/undeclared", "not declared"}},
+        {6,
+         "listen \"/s\" { }\n"
+         "table \"hash:/t\" { }\n"
+         "allow \"7\" { tables = {\"hash:/t\"} }\n"
+         "allow \"root\" { tables = {\"*\",\n" /* 4 */
+         "  \"hash:/t\", \"hash:/t\",\n"
+         "  \"hash:/t2\"\n" /* 6 */
+         "} }\n",
+         {"hash:/t2"}},
+        {6,
+         "listen \"/s\" { }\n"
+         "table \"hash:/t\" { }\n"
+         "allow \"root\" {\n"
+         "  tables = {\"hash:/t\"}\n" /* 4 */
+         "  tables += {\"hash:/t\",\n"
+         "    \"hash:/t2\"}\n" /* 6 */
+         "}\n",
+         {"hash:/t2"}},
+        /* exactly: no prefix, no longer name, no other case, no proxy: */
+        {1, "listen \"/s\" { } table \"hash:/t\" { } allow \"7\" { tables = {\"hash:/\"} }", {"hash:/"}},
+        {1, "listen \"/s\" { } table \"hash:/t\" { } allow \"7\" { tables = {\"hash:/tt\"} }", {"/tt"}},
+        {1, "listen \"/s\" { } table \"hash:/t\" { } allow \"7\" { tables = {\"hash:/T\"} }", {"/T"}},
+        {1, "listen \"/s\" { } table \"hash:/t\" { } allow \"7\" { tables = {\"\"} }", {"\"\""}},
+        {1, "listen \"/s\" { } table \"hash:/t\" { } allow \"7\" { tables = {\"**\"} }", {"**"}},
+        {1, "listen \"/s\" { } table \"hash:/t\" { } allow \"7\" { tables = {\"proxy:hash:/t\"} }",
+         {"proxy:"}},
+    };
+    struct policy *p = good("listen \"/s\" { }\nallow \"root\" { tables = {\"hash:/t\"} }\n"
+                            "table \"hash:/t\" { }\n");
+
+    CHECK(p->allows[0].tables[0], "an allow above its table");
+    policy_free(p);
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+/* The second list replaces the first; the complaint is about the line that counts. */
+static void undeclared_table_in_a_second_list(void)
+{
+    static const struct mistake mistakes[] = {
+        {6,
+         "listen \"/s\" { }\n"
+         "table \"hash:/t\" { }\n"
+         "allow \"root\" {\n"
+         "  tables = {\"hash:/t\"}\n" /* 4 */
+         "\n"
+         "  tables = {\"hash:/t2\"}\n" /* 6 */
+         "}\n",
+         {"hash:/t2"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void broken_syntax(void)
+{
+    static const struct mistake mistakes[] = {
+        {1, "user = ", {"end of file"}},
+        {1, "user", {"end of file"}},
+        {2, "listen \"/s\" { }\n}\n", {"brace"}},
+        {1, "{", {"{"}},
+        {1, "= 5", {"="}},
+        {2, "listen \"/s\"\n", {"end of file"}},
+        {1, "listen \"/s\" { protocol = proxymap, }", {","}},
+        {2, "listen \"/s\" { }\nallow \"root\" { tables = {\"a\"", {"end of file"}},
+        {2, "listen \"/s\" { }\nallow \"root\" { tables = {\"a\",", {"end of file"}},
+        {2, "listen \"/s\" { }\nallow \"root\" { tables = ", {"end of file"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+/* As when a write stopped half-way: what is missing may have been a limit. */
+static void section_without_end(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "listen \"/s\" { }\nlisten \"/t\" {", {"end of file"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" {", {"end of file"}},
+        {3, "listen \"/s\" { }\nlisten \"/t\" {\n mode = 0600", {"end of file"}},
+        {3, "listen \"/s\" { }\nallow \"root\" {\n tables = {\"*\"}", {"end of file"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+/* It ends somewhere in the last line, or just behind it. */
+static void string_without_end(void)
+{
+    static const char *const texts[] = {
+        "listen \"/s\" { }\nuser = \"nobody\n",
+        "listen \"/s\" { }\nuser = 'nobody\n",
+        "listen \"/s\" { }\ntable \"hash:/t { }\n",
+        "listen \"/s\" { }\nallow \"root\" { tables = {\"hash:/t } }\n",
+    };
+
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        struct policy *p = read_text(texts[i]);
+        int line = 0;
+
+        if (!CHECK(p == NULL, "accepted:\n%s", texts[i])) {
+            policy_free(p);
+            continue;
+        }
+        CHECK(sscanf(why, "/etc/jailmapd.conf:%d: ", &line) == 1 && (line == 2 || line == 3), "%s",
+              why);
+        CHECK(strstr(why, "unterminated") != NULL || strstr(why, "end of file") != NULL, "%s", why);
+    }
+}
+
+/* Whoever writes a good configuration writes comments. */
+static void comments_keep_the_lines(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "# one\nfrob = 1\n", {"frob"}},
+        {4, "# one\n#\n  # three\nfrob = 1\n", {"frob"}},
+        {2, "user = nobody # one\nfrob = 1\n", {"frob"}},
+        {2, "// one\nfrob = 1\n", {"frob"}},
+        {2, "/* one */\nfrob = 1\n", {"frob"}},
+        {4, "/* one\n * two\n */\nfrob = 1\n", {"frob"}},
+        {4, "listen \"/s\" {\n  # one\n  backlog = 5 # two\n  frob = 1\n}\n", {"frob"}},
+        {2, "listen \"/s\" { } # \"quoted { #\nfrob = 1\n", {"frob"}},
+    };
+
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+static void comments_stand_anywhere(void)
+{
+    static const char *const texts[] = {
+        "# a\nlisten \"/s\" { # b\n  # c\n} # d\ntable \"hash:/t#x\" { }\n# e",
+        "listen \"/s\" { } table \"hash:/t#x\" { }\n"
+        "allow \"root\" { tables = {\n  \"hash:/t#x\", # why\n  # and\n  \"*\" } }\n",
+        "listen \"/s\" /* here */ { backlog = /* and here */ 5 } table \"hash:/t#x\" { }",
+        "listen // here\n \"/s\" { } table \"hash:/t#x\" { }",
+    };
+
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        struct policy *p = read_text(texts[i]);
+
+        if (CHECK(p != NULL, "%s\n%s", why, texts[i]))
+            CHECK_TEXT(p->tables[0].name, "hash:/t#x", "a # inside a string");
+        policy_free(p);
+    }
+}
+
+/* Everything behind it would be left out without a word. */
+static void comment_without_end(void)
+{
+    struct policy *p = read_text("listen \"/s\" { }\n/* a comment\nallow \"root\" { }\n");
+
+    CHECK(p == NULL, "accepted, without what follows the comment");
+    policy_free(p);
+}
+
+static void binary_garbage(void)
+{
+    static const char png[] = "\x89PNG\r\n\x1a\nIHDR\x01\x02\x03\xff\xfe\n";
+    uint64_t state = 99;
+    char bytes[300];
+
+    bad_bytes(png, sizeof png - 1, 1, (const char *const[]){NULL});
+    for (int round = 0; round < 500; round++) {
+        struct policy *p;
+        size_t len = random_next(&state) % sizeof bytes;
+
+        for (size_t i = 0; i < len; i++)
+            bytes[i] = (char)random_next(&state);
+        p = read_into(bytes, len, why, sizeof why);
+        CHECK(p == NULL, "round %d is accepted", round);
+        policy_free(p);
+        CHECK(strncmp(why, "/etc/jailmapd.conf:", 19) == 0, "round %d: %s", round, why);
+    }
+}
+
+/* In place of any byte of a good file. */
+static void null_byte(void)
+{
+    static const char *const texts[] = {"listen \"/s\" { }\n@", "listen \"/s\" { }\n@\n",
+                                        "listen \"/s\" { }\n@ user = \"nobody\"\n",
+                                        "listen \"/s\" { }\ntable @ { }\n"};
+
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        char bytes[80];
+        size_t len = strlen(texts[i]);
+
+        memcpy(bytes, texts[i], len);
+        *(char *)memchr(bytes, '@', len) = '\0';
+        bad_bytes(bytes, len, 2, (const char *const[]){NULL});
+    }
+}
+
+/* The name that is approved must be all of the name that is written. */
+static void null_byte_inside_a_string(void)
+{
+    static const char raw[] = "listen \"/s\" { }\ntable \"hash:/t\0/more\" { }\n";
+    static const char escaped[] = "listen \"/s\" { }\ntable \"hash:/t\\0/more\" { }\n";
+    static const char in_hex[] = "listen \"/s\" { }\ntable \"hash:/t\\x00/more\" { }\n";
+
+    bad_bytes(raw, sizeof raw - 1, 2, (const char *const[]){NULL});
+    bad_bytes(escaped, sizeof escaped - 1, 2, (const char *const[]){NULL});
+    bad_bytes(in_hex, sizeof in_hex - 1, 2, (const char *const[]){NULL});
+}
+
+static void mutated_files(void)
+{
+    uint64_t state = 12345;
+
+    for (int round = 0; round < 1500; round++) {
+        char text[sizeof full];
+        size_t len = sizeof full - 1;
+        struct policy *p;
+
+        memcpy(text, full, len);
+        for (unsigned n = 1 + (unsigned)(random_next(&state) % 4); n > 0; n--) {
+            size_t at = random_next(&state) % len;
+
+            if (random_next(&state) % 3 == 0)
+                len = at + 1;
+            text[at] = "{}\"'\\=,#/*\n\t$0a\x80"[random_next(&state) % 16];
+        }
+        if (text[len - 1] == '\\') /* libconfuse prints one that ends a file in a string */
+            text[len - 1] = '0';
+        why[0] = '\0';
+        p = read_into(text, len, why, sizeof why);
+        CHECK(p != NULL || strncmp(why, "/etc/jailmapd.conf:", 19) == 0, "round %d: \"%s\"", round,
+              why);
+        policy_free(p);
+    }
+}
+
+static void very_long_lines(void)
+{
+    static const char *const heads[] = {"listen \"/", "user = \"", "table \"hash:/", "# ",
+                                        "listen \"/s\" { mode = ", "frob"};
+    const size_t len = 64 << 10; /* libconfuse takes quadratic time over a word */
+
+    for (size_t i = 0; i < COUNT(heads); i++) {
+        char *text = need_memory(len + 1);
+        struct policy *p;
+
+        memset(text, '7', len);
+        memcpy(text, heads[i], strlen(heads[i]));
+        memcpy(text + len - 6, "\" { }\n", 6);
+        memset(why, 'x', sizeof why);
+        p = read_into(text, len, why, sizeof why);
+        CHECK(p == NULL, "\"%s\" and 64 KiB: accepted", heads[i]);
+        CHECK(strncmp(why, "/etc/jailmapd.conf:", 19) == 0, "\"%s\" and 64 KiB: %.100s", heads[i],
+              why);
+        policy_free(p);
+        free(text);
+    }
+}
+
+static void many_sections(void)
+{
+    const int many = 2000;
+    char *text = need_memory(200 * (size_t)many), *end = text;
+    struct policy *p;
+
+    end += sprintf(end, "listen \"/s\" { }\n");
+    for (int i = 0; i < many; i++)
+        end += sprintf(end, "table \"hash:/t%d\" { }\nallow \"%d\" { tables = {\"hash:/t%d\"} }\n", i,
+                       i + 10, i);
+    p = good(text);
+    free(text);
+    CHECK(p->ntables == (size_t)many && p->nallows == (size_t)many, "%zu, %zu", p->ntables,
+          p->nallows);
+    for (size_t i = 0; i < p->nallows; i++)
+        for (size_t t = i > 5 ? i - 5 : 0; t < i + 5 && t < p->ntables; t++)
+            CHECK(p->allows[i].tables[t] == (t == i), "allow %zu, table %zu", i, t);
+    policy_free(p);
+}
+
+/* Its caller has emptied the environment; then no variable brings anything into a policy. */
+static void environment_does_not_leak(void)
+{
+    struct policy *p;
+
+    CHECK(setenv("JAILMAP_SECRET", "s3cret", 1) == 0, "setenv");
+    clearenv();
+    p = read_text("listen \"/s${JAILMAP_SECRET}\" { }\nuser = \"${HOME}\"\n");
+    CHECK(p == NULL, "a user of no name");
+    CHECK(strstr(why, "s3cret") == NULL, "%s", why);
+    policy_free(p);
+    p = good("listen \"/s${JAILMAP_SECRET}x\" { }\n");
+    CHECK_TEXT(p->listens[0].path, "/sx", "path");
+    policy_free(p);
+}
+
+static void short_reason_buffers(void)
+{
+    static const char *const texts[] = {"frob = 1\n", "", "listen \"s\" { }", "user = \"root\""};
+
+    for (size_t i = 0; i < COUNT(texts); i++)
+        for (size_t room = 1; room < 100; room++) {
+            char *reason = need_memory(room);
+            struct policy *p = read_into(texts[i], strlen(texts[i]), reason, room);
+
+            CHECK(p == NULL, "accepted with a buffer of %zu", room);
+            CHECK(memchr(reason, '\0', room) != NULL, "no end in a buffer of %zu", room);
+            policy_free(p);
+            free(reason);
+        }
+}
+
+static void freeing_nothing(void)
+{
+    policy_free(NULL);
+}
+
+static void table_types(void)
+{
+    const struct {
+        const char *name;
+        enum table_type type;
+        uint32_t flags;
+        bool image, sequence;
+    } rows[] = {
+        {"hash:/x", TYPE_HASH, 28, true, true},
+        {"btree:/x", TYPE_BTREE, 28, true, true},
+        {"unix:passwd.byname", TYPE_PASSWD, 16, false, false},
+        {"unix:group.byname", TYPE_GROUP, 16, false, false},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *reason;
+        const struct table_type_info *info = table_type_of(rows[i].name, &reason);
+
+        REQUIRE(info != NULL, "%s: %s", rows[i].name, reason);
+        CHECK(info->type == rows[i].type && info == table_type_info(rows[i].type), "%s",
+              rows[i].name);
+        CHECK(info->flags == rows[i].flags, "%s has flags %u", rows[i].name, info->flags);
+        CHECK((info->agent == NULL) == rows[i].image && info->sequence == rows[i].sequence, "%s",
+              rows[i].name);
+    }
+    CHECK(table_type_info(0) == NULL && table_type_info(TYPE_LAST + 1) == NULL &&
+              table_type_info(UINT32_MAX) == NULL,
+          "a type of no number");
+}
+
+static const struct unit_test tests[] = {
+    {"each table type has its flags and its way of being served", table_types},
+    {"a full file means what it says", full_file},
+    {"what a file leaves out has its default", defaults},
+    {"one file leaves nothing behind for the next", nothing_is_left_behind},
+    {"numbers have bounds, and keep them", bounds_of_numbers},
+    {"modes are octal", modes},
+    {"a mode without its leading zero is refused", mode_without_leading_zero},
+    {"unknown options and sections are named with their line", unknown_words},
+    {"duplicate titles and uids are named with their line", duplicate_titles},
+    {"values of the wrong type are named with their line", bad_types},
+    {"wrong protocol and reveal: what is expected is said", words_of_a_list},
+    {"unknown users and groups are named with their line", unknown_users},
+    {"users with uid or gid 0 are refused", privileged_users},
+    {"the default user is refused if it has uid 0", privileged_default_user},
+    {"relative paths and empty, . and .. components are refused", relative_paths},
+    {"the path of a socket has 107 bytes at most", long_socket_paths},
+    {"a file without listen is refused", nothing_to_listen_on},
+    {"unknown table types, sources and proxy: are refused", tables},
+    {"an undeclared table is named with the line of that very value", undeclared_tables},
+    {"... in a list that replaces another one, too", undeclared_table_in_a_second_list},
+    {"broken syntax is named with its line", broken_syntax},
+    {"a section that never ends is refused", section_without_end},
+    {"a string that never ends is refused", string_without_end},
+    {"comments do not shift the lines of complaints", comments_keep_the_lines},
+    {"comments may stand anywhere", comments_stand_anywhere},
+    {"a comment that never ends is refused", comment_without_end},
+    {"binary garbage is refused", binary_garbage},
+    {"a NUL byte is refused with its line", null_byte},
+    {"a NUL byte inside a string does not cut it short", null_byte_inside_a_string},
+    {"1,500 mutated files break nothing", mutated_files},
+    {"lines of 64 KiB are refused", very_long_lines},
+    {"2,000 tables and allows keep apart", many_sections},
+    {"no variable of the environment gets into a policy", environment_does_not_leak},
+    {"a reason fits any buffer", short_reason_buffers},
+    {"freeing no policy is no error", freeing_nothing},
+};
+
+const struct unit_suite config_suite = {.name = "config", .tests = tests, .ntests = COUNT(tests)};
