@@ -456,15 +456,19 @@ static FILE *with_last_option(FILE *fp)
     size_t size = 0;
     FILE *whole = open_memstream(&text, &size);
     char buf[4096];
+    bool ends_whole = false;
     size_t n;
 
+    reading.lines = 1;
     while (whole != NULL && (n = fread(buf, 1, sizeof buf, fp)) > 0) {
         if (memchr(buf, 0, n) != NULL)
             complain(0, "not a text file: it holds a NUL byte");
         fwrite(buf, 1, n, whole);
         for (size_t i = 0; i < n; i++)
             reading.lines += buf[i] == '\n';
+        ends_whole = buf[n - 1] == '\n';
     }
+    reading.lines -= ends_whole; /* what follows the last newline is no line */
     if (whole == NULL || ferror(fp) || fputs("\n" LAST_OPTION " = true\n", whole) == EOF ||
         fclose(whole) != 0) {
         complain(0, "cannot be read: %s", strerror(errno));

@@ -1,6 +1,7 @@
 /*
- * Tests of proto/attr: tokens, numbers and lists exactly as the wire has them, however it cuts them.
- * Every buffer is allocated at its exact length. Part of the unit test program; touches nothing else.
+ * Tests of proto/attr: tokens, numbers and lists exactly as the wire has them, however it cuts
+ * them. Every buffer is allocated at its exact length. Part of the unit test program; touches
+ * nothing else.
  */
 #include "proto/attr.h"
 
@@ -286,7 +287,8 @@ static void put_golden(void)
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct wire want = wire(rows[i].bytes);
         size_t room = strlen(rows[i].name) + strlen(rows[i].value) + 2;
-        char *buf = need_memory(room), *end = attr_put(buf, rows[i].name, text_slice(rows[i].value));
+        char *buf = need_memory(room),
+             *end = attr_put(buf, rows[i].name, text_slice(rows[i].value));
 
         CHECK((size_t)(end - buf) == room && want.len == room && memcmp(buf, want.bytes, room) == 0,
               "attribute %s = \"%s\"", rows[i].name, rows[i].value);

@@ -282,8 +282,7 @@ static const struct frame malformed[] = {
     {"request|lookup|table|x:|instance_flags|0|instance_flags|0|key|a||",
      "status|3|flags|0|value|||\n"},
     {"request|lookup|instance_flags|0|table|x:|flags|0|key|a||", "status|3|value|||\n"},
-    {"request|sequence|table|x:|instance_flags|0|function|0||",
-     "status|3|flags|0|key||value|||\n"},
+    {"request|sequence|table|x:|instance_flags|0|function|0||", "status|3|flags|0|key||value|||\n"},
     {"request|update|table|x:|instance_flags|0|flags|0|key|a||", "status|3|flags|0||\n"},
     {"request|delete|table|x:|instance_flags|0|flags|0||", "status|3|flags|0||\n"},
     {"request|open|table|x:|instance_flags|zero||", "status|3|flags|0||\n"},
@@ -414,8 +413,8 @@ static void feed_list(const char *name, const struct list *l, const char *want)
     int at = snprintf(bytes, sizeof bytes, "request|%s|", name);
 
     for (size_t i = 0; i < l->n; i++)
-        at += snprintf(bytes + at, sizeof bytes - (size_t)at, "%s|%s|", l->attr[i][0],
-                       l->attr[i][1]);
+        at +=
+            snprintf(bytes + at, sizeof bytes - (size_t)at, "%s|%s|", l->attr[i][0], l->attr[i][1]);
     snprintf(bytes + at, sizeof bytes - (size_t)at, "|");
     for (int way = 0; way < 4; way++) {
         feed(&f, sizeof bytes, 1, way & 1, way & 2);
@@ -490,10 +489,10 @@ static void attributes_out_of_order(void)
 
 static void bad_number_anywhere(void)
 {
-    static const char *const bad[] = {"",   "x",   "0x10", "1.5",         "1 ",        " 1",
-                                      "+1", "-0",  "-1",   "--1",         "1\n",       "- 1",
-                                      "\t1", "\n1", "0 0",  "4294967296", "8589934593",
-                                      "18446744073709551616"};
+    static const char *const bad[] = {
+        "",    "x",   "0x10", "1.5",        "1 ",         " 1",
+        "+1",  "-0",  "-1",   "--1",        "1\n",        "- 1",
+        "\t1", "\n1", "0 0",  "4294967296", "8589934593", "18446744073709551616"};
 
     for (size_t s = 0; s < COUNT(shapes); s++)
         for (size_t i = 1; i < shapes[s].list.n; i++)
@@ -526,8 +525,8 @@ static const char *owed_at_end(const struct wire *w, size_t len, enum pm_op op)
 static void end_inside_a_request(void)
 {
     for (size_t i = 0; i < 12; i++) { /* each operation in each dialect */
-        static const enum pm_op ops[] = {PM_OPEN, PM_LOOKUP, PM_UPDATE, PM_DELETE, PM_SEQUENCE,
-                                         PM_SEQUENCE};
+        static const enum pm_op ops[] = {PM_OPEN,   PM_LOOKUP,   PM_UPDATE,
+                                         PM_DELETE, PM_SEQUENCE, PM_SEQUENCE};
         struct wire w = wire(frames[i].bytes);
 
         for (size_t len = 0; len <= w.len; len++)
@@ -656,9 +655,11 @@ static const struct {
     {"the rest of an unknown first attribute", {"garbage|some", "thing|more|of|it|"}, ""},
     {"an unknown request and attributes", {"request|frob|table|x|"}, "status|3||\n"},
     {"an unknown request, inside a value", {"request|frob|table|x"}, "status|3||\n"},
-    {"a bad number and attributes", {"request|open|table|x:|flags|zz|more|x|"},
+    {"a bad number and attributes",
+     {"request|open|table|x:|flags|zz|more|x|"},
      "status|3|flags|0||\n"},
-    {"an extra attribute", {"request|open|table|x:|flags|0|extra|value|"},
+    {"an extra attribute",
+     {"request|open|table|x:|flags|0|extra|value|"},
      "open O table=x: i=0 f=0\n"},
     {"an extra attribute whose rest comes later",
      {"request|open|table|x:|flags|0|extra|", "late||"},
@@ -825,15 +826,18 @@ static void partial_is_the_middle_of_a_request(void)
     arrive_text(&c, next_request);
     arrive_text(&c, "r");
     CHECK(pm_decode_partial(&c.decoder, c.held_len), "one byte of the next request");
-    finish(&c, "lookup O table=hash:/next i=7 f=7 key=bob\n"
-               "lookup O table=hash:/next i=7 f=7 key=bob\n", "partial requests");
+    finish(&c,
+           "lookup O table=hash:/next i=7 f=7 key=bob\n"
+           "lookup O table=hash:/next i=7 f=7 key=bob\n",
+           "partial requests");
 }
 
 /* Any bytes: nothing but the promises, and the same in one piece however the caller calls. */
 static void random_tokens(void)
 {
-    static const char *const words[] = {"request", "open", "lookup", "sequence", "table", "flags",
-                                        "instance_flags", "key", "function", "0", "x:", "", "", ""};
+    static const char *const words[] = {
+        "request", "open",     "lookup", "sequence", "table", "flags", "instance_flags",
+        "key",     "function", "0",      "x:",       "",      "",      ""};
     uint64_t state = 20240229;
 
     for (int round = 0; round < 3000; round++) {
@@ -914,21 +918,21 @@ static void documented_replies(void)
     check_reply(&(struct pm_reply){PM_OPEN, PM_OLD, PM_OK, 28, none, none}, "status|0|flags|28||");
     check_reply(&(struct pm_reply){PM_OPEN, PM_NEW, PM_OK, 1589340, none, none},
                 "status|0|flags|1589340||");
-    check_reply(&(struct pm_reply){PM_LOOKUP, PM_OLD, PM_OK, 0, none,
-                                   text_slice("dest0@mail.example.org")},
-                "status|0|value|dest0@mail.example.org||");
+    check_reply(
+        &(struct pm_reply){PM_LOOKUP, PM_OLD, PM_OK, 0, none, text_slice("dest0@mail.example.org")},
+        "status|0|value|dest0@mail.example.org||");
     check_reply(&(struct pm_reply){PM_LOOKUP, PM_OLD, PM_OK, 0, none, none}, "status|0|value|||");
     check_reply(&(struct pm_reply){PM_LOOKUP, PM_NEW, PM_OK, 1589336, none,
                                    text_slice("dest5@mail.example.org")},
                 "status|0|flags|1589336|value|dest5@mail.example.org||");
     check_reply(&(struct pm_reply){PM_LOOKUP, PM_NEW, PM_NOKEY, 1589340, none, none},
                 "status|1|flags|1589340|value|||");
-    check_reply(&(struct pm_reply){PM_SEQUENCE, PM_OLD, PM_OK, 0, text_slice("k1"),
-                                   text_slice("v1b")},
-                "status|0|key|k1|value|v1b||");
-    check_reply(&(struct pm_reply){PM_SEQUENCE, PM_NEW, PM_OK, 1589341, text_slice("@"),
-                                   text_slice("@")},
-                "status|0|flags|1589341|key|@|value|@||");
+    check_reply(
+        &(struct pm_reply){PM_SEQUENCE, PM_OLD, PM_OK, 0, text_slice("k1"), text_slice("v1b")},
+        "status|0|key|k1|value|v1b||");
+    check_reply(
+        &(struct pm_reply){PM_SEQUENCE, PM_NEW, PM_OK, 1589341, text_slice("@"), text_slice("@")},
+        "status|0|flags|1589341|key|@|value|@||");
     check_reply(&(struct pm_reply){PM_SEQUENCE, PM_NEW, PM_DENY, 0, none, none},
                 "status|4|flags|0|key||value|||");
 }
@@ -943,7 +947,12 @@ static void longest_reply_has_room(void)
     memset(value, 'v', len);
     buf = need_memory(bound);
     CHECK((size_t)(pm_encode(buf, &reply) - buf) <= bound, "the bound is too low");
-    CHECK(memcmp(buf, "status\0" "0\0flags\0" "4294967295\0key\0vvv", 31) == 0, "the reply's head");
+    CHECK(memcmp(buf,
+                 "status\0"
+                 "0\0flags\0"
+                 "4294967295\0key\0vvv",
+                 31) == 0,
+          "the reply's head");
     free(buf);
     free(value);
 }
@@ -1050,4 +1059,5 @@ static const struct unit_test tests[] = {
     {"folding changes A to Z and nothing else", fold_ascii_only},
 };
 
-const struct unit_suite proxymap_suite = {.name = "proxymap", .tests = tests, .ntests = COUNT(tests)};
+const struct unit_suite proxymap_suite = {
+    .name = "proxymap", .tests = tests, .ntests = COUNT(tests)};

@@ -57,7 +57,8 @@ static inline bool slice_equal(struct slice a, struct slice b)
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
-/* A copy in memory of exactly that length, so that a sanitizer sees the first byte read behind it. */
+/* A copy in memory of exactly that length, so that a sanitizer sees the first byte read behind it.
+ */
 char *exact_copy(const void *bytes, size_t len);
 /* Memory that must be had; the test ends if there is none. */
 void *need_memory(size_t len);

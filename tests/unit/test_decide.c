@@ -1,0 +1,372 @@
+/*
+ * Tests of policy/decide: who may use which table, exactly; and what the log says of a refusal, as
+ * one printable line that would lift it. Part of the unit test program; touches nothing else.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "policy/policy.h"
+#include "tests/unit/unit.h"
+
+static char *const names[] = {(char *)"hash:/x", (char *)"hash:/x/long",
+                              (char *)"unix:passwd.byname", (char *)"btree:/x"};
+
+static struct policy_table tables[COUNT(names)];
+static bool all[] = {true, true, true, true}, some[] = {true, false, true, false},
+            none[] = {false, false, false, false};
+static struct policy_allow allows[] = {
+    {(char *)"root", 0, all}, {(char *)"postfix", 105, some}, {(char *)"7", 7, none}};
+static struct policy policy = {
+    .tables = tables, .ntables = COUNT(tables), .allows = allows, .nallows = COUNT(allows)};
+
+static int start(void)
+{
+    for (size_t i = 0; i < COUNT(names); i++)
+        tables[i].name = names[i];
+    return 0;
+}
+
+static enum policy_decision decide(uid_t uid, const char *name, size_t len, size_t *table)
+{
+    char *exact = exact_copy(name, len);
+    enum policy_decision d = policy_decide(&policy, uid, (struct slice){exact, len}, table);
+
+    free(exact);
+    return d;
+}
+
+/* ---- policy_decide ---- */
+
+static void matrix(void)
+{
+    static const struct {
+        uid_t uid;
+        bool approved[COUNT(names)];
+    } rows[] = {
+        {0, {true, true, true, true}},
+        {105, {true, false, true, false}},
+        {7, {false, false, false, false}},
+        {1, {false, false, false, false}},
+        {104, {false, false, false, false}},
+        {65534, {false, false, false, false}},
+        {(uid_t)-1, {false, false, false, false}},
+    };
+
+    for (size_t r = 0; r < COUNT(rows); r++)
+        for (size_t t = 0; t < COUNT(names); t++) {
+            size_t table = 999;
+            bool approved =
+                decide(rows[r].uid, names[t], strlen(names[t]), &table) == POLICY_APPROVE;
+
+            CHECK(approved == rows[r].approved[t], "uid %u, %s: %s", rows[r].uid, names[t],
+                  approved ? "approved" : "denied");
+            CHECK(!approved || table == t, "%s is table %zu", names[t], table);
+        }
+}
+
+static void exact_names_only(void)
+{
+    static const struct {
+        const char *name;
+        size_t len;
+    } rows[] = {
+        {"", 0},
+        {"hash:/", 6},   /* a prefix */
+        {"hash:/x/", 8}, /* between two */
+        {"hash:/x/lon", 11},
+        {"hash:/x/longer", 14}, /* goes beyond one */
+        {"hash:/x ", 8},
+        {" hash:/x", 8},
+        {"hash:/x\0", 8}, /* NUL behind and inside */
+        {"hash:/x\0y", 9},
+        {"\0hash:/x", 8},
+        {"hash:\0/x", 8},
+        {"hash:/X", 7}, /* case */
+        {"HASH:/x", 7},
+        {"hash://x", 8}, /* the same file by another name */
+        {"hash:/./x", 9},
+        {"hash:/x/../x", 12},
+        {"proxy:hash:/x", 13},
+        {"btree:/x/long", 13}, /* declared with another type */
+        {"/x", 2},
+        {"*", 1},
+        {"hash:/*", 7},
+        {"unix:group.byname", 17},
+        {"unix:passwd_byname", 18},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        size_t table;
+
+        CHECK(decide(0, rows[i].name, rows[i].len, &table) == POLICY_DENY, "row %zu: \"%s\"", i,
+              rows[i].name);
+    }
+}
+
+static void slice_is_all_of_the_name(void)
+{
+    size_t table;
+
+    /* What stands behind the slice does not count. */
+    CHECK(policy_decide(&policy, 0, (struct slice){"hash:/x/longer", 7}, &table) ==
+                  POLICY_APPROVE &&
+              table == 0,
+          "hash:/x and more behind it");
+    CHECK(policy_decide(&policy, 105, (struct slice){"hash:/x/long", 12}, &table) == POLICY_DENY,
+          "not approved for 105");
+}
+
+static void empty_policy(void)
+{
+    const struct policy empty = {0};
+    struct policy only_tables = policy, only_allows = policy;
+    size_t table;
+
+    only_tables.nallows = 0;
+    only_allows.ntables = 0;
+    CHECK(policy_decide(&empty, 0, text_slice("hash:/x"), &table) == POLICY_DENY, "empty");
+    CHECK(policy_decide(&only_tables, 0, text_slice("hash:/x"), &table) == POLICY_DENY, "no allow");
+    CHECK(policy_decide(&only_allows, 0, text_slice("hash:/x"), &table) == POLICY_DENY, "no table");
+}
+
+/* ---- policy_escape ---- */
+
+/* What one byte becomes. */
+static const char *escaped_byte(int byte)
+{
+    static char text[8];
+
+    if (byte == '"' || byte == '\\')
+        snprintf(text, sizeof text, "\\%c", byte);
+    else if (byte < 0x20 || byte >= 0x7f)
+        snprintf(text, sizeof text, "\\x%02x", byte);
+    else
+        snprintf(text, sizeof text, "%c", byte);
+    return text;
+}
+
+static void escape_every_byte(void)
+{
+    char all_bytes[256], want[1100] = "", text[1100];
+
+    for (int byte = 0; byte < 256; byte++) {
+        char one = (char)byte;
+
+        all_bytes[byte] = one;
+        strcat(want, escaped_byte(byte));
+        policy_escape((struct slice){&one, 1}, text, sizeof text);
+        CHECK(strcmp(text, escaped_byte(byte)) == 0, "byte %d becomes \"%s\"", byte, text);
+    }
+    CHECK(policy_escape((struct slice){all_bytes, sizeof all_bytes}, text, sizeof text) == text,
+          "it returns its buffer");
+    CHECK_TEXT(text, want, "all bytes");
+    for (const char *at = text; *at != '\0'; at++)
+        CHECK(*at >= 0x20 && *at < 0x7f, "byte %d is not printable", *at);
+}
+
+/* In a small buffer: the beginning, in whole units, and an end. */
+static void escape_into_small_buffers(void)
+{
+    static const char *const rows[] = {"",
+                                       "plain name",
+                                       "\x01\x02\x03",
+                                       "\"\"\"\"",
+                                       "a\xff"
+                                       "b\"c",
+                                       "\\\\\\\\"};
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char full[100];
+        size_t full_len = strlen(policy_escape(text_slice(rows[i]), full, sizeof full));
+
+        for (size_t len = 1; len < 40; len++) {
+            char *text = need_memory(len);
+            size_t got, at = 0;
+
+            memset(text, 'x', len);
+            policy_escape(text_slice(rows[i]), text, len);
+            REQUIRE(memchr(text, '\0', len) != NULL, "row %zu: no end in %zu bytes", i, len);
+            got = strlen(text);
+            CHECK(strncmp(text, full, got) == 0, "row %zu in %zu bytes: %s", i, len, text);
+            for (const char *byte = rows[i]; at < got; byte++)
+                at += strlen(escaped_byte((unsigned char)*byte));
+            CHECK(at == got, "row %zu in %zu bytes is cut inside a unit: %s", i, len, text);
+            CHECK(got == full_len || len < full_len + 6, "row %zu is cut in %zu bytes", i, len);
+            free(text);
+        }
+    }
+}
+
+static void escape_reads_its_slice_only(void)
+{
+    char text[32], *exact = exact_copy("abcdef", 6);
+
+    CHECK_TEXT(policy_escape((struct slice){exact, 3}, text, sizeof text), "abc", "three bytes");
+    CHECK_TEXT(policy_escape((struct slice){exact, 6}, text, sizeof text), "abcdef", "all");
+    CHECK_TEXT(policy_escape((struct slice){NULL, 0}, text, sizeof text), "", "nothing");
+    free(exact);
+}
+
+/* ---- policy_advice ---- */
+
+static void advice_texts(void)
+{
+    static const struct {
+        uid_t uid;
+        const char *name, *text;
+    } rows[] = {
+        {105, "hash:/x/long",
+         "allow \"postfix\" { tables = {\"hash:/x\", \"unix:passwd.byname\", \"hash:/x/long\"} }"},
+        {105, "hash:/new",
+         "table \"hash:/new\" { }  allow \"postfix\" { tables = {\"hash:/x\", "
+         "\"unix:passwd.byname\", \"hash:/new\"} }"},
+        {7, "btree:/x", "allow \"7\" { tables = {\"btree:/x\"} }"},
+        {4711, "hash:/x", "allow \"4711\" { tables = {\"hash:/x\"} }"},
+        {4711, "hash:/new", "table \"hash:/new\" { }  allow \"4711\" { tables = {\"hash:/new\"} }"},
+        {4711, "hash:/\n\"\\\x80",
+         "table \"hash:/\\x0a\\\"\\\\\\x80\" { }  "
+         "allow \"4711\" { tables = {\"hash:/\\x0a\\\"\\\\\\x80\"} }"},
+        {4711, "hash:/%s%n",
+         "table \"hash:/%s%n\" { }  allow \"4711\" { tables = {\"hash:/%s%n\"} }"},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[512];
+
+        CHECK(policy_advice(&policy, rows[i].uid, text_slice(rows[i].name), text, sizeof text) ==
+                  text,
+              "it returns its buffer");
+        CHECK_TEXT(text, rows[i].text, "advice");
+    }
+}
+
+static void advice_is_cut_at_its_buffer(void)
+{
+    char full[512];
+    size_t full_len =
+        strlen(policy_advice(&policy, 105, text_slice("hash:/new"), full, sizeof full));
+
+    for (size_t len = 1; len < full_len + 8; len++) {
+        char *text = need_memory(len);
+
+        memset(text, 'x', len);
+        policy_advice(&policy, 105, text_slice("hash:/new"), text, len);
+        REQUIRE(memchr(text, '\0', len) != NULL, "no end in %zu bytes", len);
+        CHECK(strncmp(text, full, strlen(text)) == 0, "in %zu bytes: %s", len, text);
+        CHECK(strlen(text) == (len <= full_len ? len - 1 : full_len), "%zu of %zu bytes used",
+              strlen(text), len);
+        free(text);
+    }
+}
+
+/* ---- an administrator who follows the advice ---- */
+
+static struct policy *read_config(const char *text)
+{
+    char why[512];
+    FILE *fp = fdopen(memfd_create("jailmapd.conf", MFD_CLOEXEC), "w+");
+    struct policy *p;
+
+    REQUIRE(fp != NULL && fputs(text, fp) >= 0 && fseek(fp, 0, SEEK_SET) == 0, "no file");
+    p = policy_read(fp, "jailmapd.conf", why, sizeof why);
+    fclose(fp);
+    CHECK(p != NULL, "%s\n%s", why, text);
+    return p;
+}
+
+/* Takes the advice to have name approved for uid 105, whose one table is that of the first. */
+static void follow(const char *declared, struct slice name)
+{
+    char *text = need_memory(65536), *advice = need_memory(32768);
+    struct policy *before, *after;
+    size_t table;
+
+    snprintf(text, 65536,
+             "listen \"/s\" { }\ntable \"%s\" { }\nallow \"postfix\" { tables = {\"*\"} }\n",
+             declared);
+    before = read_config(text);
+    if (before != NULL) {
+        policy_advice(before, 105, name, advice, 32768);
+        snprintf(text, 65536, "listen \"/s\" { }\ntable \"%s\" { }\n%s\n", declared, advice);
+        after = read_config(text);
+        if (after != NULL) {
+            CHECK(policy_decide(after, 105, name, &table) == POLICY_APPROVE,
+                  "\"%.*s\" is still denied with: %.120s", (int)(name.len < 80 ? name.len : 80),
+                  name.ptr, advice);
+            CHECK(policy_decide(after, 105, text_slice(before->tables[0].name), &table) ==
+                      POLICY_APPROVE,
+                  "what was approved is denied with: %.120s", advice);
+            CHECK(policy_decide(after, 106, name, &table) == POLICY_DENY, "for another uid, too");
+        }
+        policy_free(after);
+    }
+    policy_free(before);
+    free(text);
+    free(advice);
+}
+
+static void advice_can_be_followed(void)
+{
+    static const char *const wanted[] = {"hash:/new",
+                                         "btree:/new",
+                                         "unix:passwd.byname",
+                                         "hash:/with space",
+                                         "hash:/a#b",
+                                         "hash:/a'b",
+                                         "hash:/a\"b",
+                                         "hash:/a\\b",
+                                         "hash:/a\\",
+                                         "hash:/\xc3\xa9"
+                                         "a",
+                                         "hash:/$HOME",
+                                         "hash:/%s",
+                                         "hash:/{a}",
+                                         "hash:/a,b",
+                                         "hash:/a=b"};
+
+    for (size_t i = 0; i < COUNT(wanted); i++)
+        follow("hash:/declared", text_slice(wanted[i]));
+}
+
+/* In the language of the configuration this is a variable, unless it is escaped. */
+static void advice_for_a_name_with_a_variable(void)
+{
+    clearenv();
+    follow("hash:/declared", text_slice("hash:/a${HOME}b"));
+}
+
+static void advice_repeats_odd_names(void)
+{
+    follow("hash:/de\\\"cla\\\\red", text_slice("hash:/new"));
+}
+
+static void advice_for_a_long_name(void)
+{
+    char name[2000];
+
+    memset(name, 'n', sizeof name);
+    memcpy(name, "hash:/", 6);
+    for (size_t len = 400; len <= sizeof name; len += 400)
+        follow("hash:/declared", (struct slice){name, len});
+}
+
+static const struct unit_test tests[] = {
+    {"approved is what is written down, for each uid and table", matrix},
+    {"a table is approved by its exact name only", exact_names_only},
+    {"a name ends with its slice", slice_is_all_of_the_name},
+    {"an empty policy denies everything", empty_policy},
+    {"every byte is escaped into printable text", escape_every_byte},
+    {"escaped text fits any buffer, in whole units", escape_into_small_buffers},
+    {"escaping reads its slice and nothing more", escape_reads_its_slice_only},
+    {"advice names the table, if it is new, and the whole allow line", advice_texts},
+    {"advice is cut at its buffer", advice_is_cut_at_its_buffer},
+    {"advice that is followed approves the table", advice_can_be_followed},
+    {"... for a name that looks like a variable", advice_for_a_name_with_a_variable},
+    {"... beside approved tables whose names need escapes", advice_repeats_odd_names},
+    {"... for a name of 2,000 bytes", advice_for_a_long_name},
+};
+
+const struct unit_suite decide_suite = {
+    .name = "decide", .tests = tests, .ntests = COUNT(tests), .start = start};
