@@ -4,8 +4,6 @@
  */
 #include "proto/attr.h"
 
-#include <stdio.h>
-
 bool attr_next(struct attr_scan *scan, const char *buf, size_t len, struct slice *token)
 {
     const char *nul = NULL;
@@ -79,8 +77,12 @@ char *attr_put(char *end, const char *name, struct slice value)
 
 char *attr_put_number(char *end, const char *name, uint32_t number)
 {
-    char digits[11];
-    int len = snprintf(digits, sizeof digits, "%u", number);
+    char digits[10];
+    size_t at = sizeof digits;
 
-    return attr_put(end, name, (struct slice){digits, (size_t)len});
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return attr_put(end, name, (struct slice){digits + at, sizeof digits - at});
 }

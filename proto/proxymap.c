@@ -7,14 +7,19 @@
 enum step { STEP_FIRST, STEP_OP, STEP_FIELDS };
 enum field { F_END, F_TABLE, F_FLAGS, F_INSTANCE, F_KEY, F_VALUE, F_FUNCTION };
 
-static const char *const op_names[] = {
-    [PM_OPEN] = "open",     [PM_LOOKUP] = "lookup",     [PM_UPDATE] = "update",
-    [PM_DELETE] = "delete", [PM_SEQUENCE] = "sequence",
+static const struct slice op_names[] = {
+    [PM_OPEN] = SLICE("open"),         [PM_LOOKUP] = SLICE("lookup"),
+    [PM_UPDATE] = SLICE("update"),     [PM_DELETE] = SLICE("delete"),
+    [PM_SEQUENCE] = SLICE("sequence"),
 };
 
-static const char *const field_names[] = {
-    [F_TABLE] = "table", [F_FLAGS] = "flags", [F_INSTANCE] = "instance_flags",
-    [F_KEY] = "key",     [F_VALUE] = "value", [F_FUNCTION] = "function",
+static const struct slice field_names[] = {
+    [F_TABLE] = SLICE("table"),
+    [F_FLAGS] = SLICE("flags"),
+    [F_INSTANCE] = SLICE("instance_flags"),
+    [F_KEY] = SLICE("key"),
+    [F_VALUE] = SLICE("value"),
+    [F_FUNCTION] = SLICE("function"),
 };
 
 /* The attributes of each request, in their order; F_END stands for the terminator. */
@@ -105,7 +110,7 @@ static enum pm_result take_token(struct pm_decoder *d, struct slice token, size_
     }
     if (d->step == STEP_OP) {
         for (r->op = PM_OPEN; r->op < PM_UNKNOWN; r->op++)
-            if (slice_is(token, op_names[r->op]))
+            if (slice_same(token, op_names[r->op]))
                 break;
         d->step = STEP_FIELDS;
         d->name_taken = 0;
@@ -119,7 +124,7 @@ static enum pm_result take_token(struct pm_decoder *d, struct slice token, size_
         d->name_taken++;
         return PM_MORE;
     }
-    if (d->name_taken == 1 && slice_is(token, field_names[F_INSTANCE]))
+    if (d->name_taken == 1 && slice_same(token, field_names[F_INSTANCE]))
         r->dialect = PM_NEW;
     d->field = fields[r->dialect][r->op][d->name_taken];
     if (d->field == F_END) { /* extra attributes are tolerated, as Postfix does */
@@ -127,7 +132,7 @@ static enum pm_result take_token(struct pm_decoder *d, struct slice token, size_
         *in_value = true;
         return PM_REQUEST;
     }
-    if (!slice_is(token, field_names[d->field])) {
+    if (!slice_same(token, field_names[d->field])) {
         *ended = token.len == 0;
         *in_value = true;
         return PM_MALFORMED;

@@ -14,11 +14,20 @@ struct slice {
     size_t len;
 };
 
+/* A string literal as a slice, its length known when it is compiled. */
+#define SLICE(literal)                                                                             \
+    {                                                                                              \
+        literal, sizeof(literal) - 1                                                               \
+    }
+
+static inline bool slice_same(struct slice a, struct slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
 static inline bool slice_is(struct slice s, const char *text)
 {
-    size_t len = strlen(text);
-
-    return s.len == len && (len == 0 || memcmp(s.ptr, text, len) == 0);
+    return slice_same(s, (struct slice){text, strlen(text)});
 }
 
 #endif

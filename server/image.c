@@ -82,6 +82,43 @@ unsigned image_find(struct image *image, struct slice key, unsigned forms, struc
     return found;
 }
 
+static uint32_t word_at(const unsigned char *bytes)
+{
+    uint32_t word;
+
+    memcpy(&word, bytes, sizeof word);
+    return le32toh(word);
+}
+
+/* As the format of a cdb has it: 256 tables of slots, named by the first 2048 bytes. */
+const void *image_fetch_slot(const struct image *image, struct slice key)
+{
+    const unsigned char *bytes = image->cdb.cdb_mem, *entry;
+    unsigned char hash[IMAGE_HASH_LEN];
+    uint32_t cdb, table, slots;
+
+    crypto_shorthash(hash, (const unsigned char *)key.ptr, key.len, image->header.seed);
+    cdb = cdb_hash(hash, sizeof hash);
+    entry = bytes + (cdb % 256) * 8; /* cdb_init() has refused anything shorter */
+    table = word_at(entry);
+    slots = word_at(entry + 4);
+    if (slots == 0 || table > image->cdb.cdb_fsize || slots > (image->cdb.cdb_fsize - table) / 8)
+        return NULL;
+    entry = bytes + table + (size_t)(cdb / 256 % slots) * 8;
+    __builtin_prefetch(entry);
+    return entry;
+}
+
+void image_fetch_entry(const struct image *image, const void *slot)
+{
+    uint32_t at = word_at((const unsigned char *)slot + 4);
+
+    if (at < image->cdb.cdb_fsize && image->cdb.cdb_fsize - at > 64) {
+        __builtin_prefetch(image->cdb.cdb_mem + at);
+        __builtin_prefetch(image->cdb.cdb_mem + at + 64);
+    }
+}
+
 bool image_next(struct image *image, uint32_t *cursor, struct slice *key, struct slice *value)
 {
     unsigned pos = *cursor, form;

@@ -50,9 +50,18 @@ void image_close(struct image *image);
 
 /*
  * Finds key in one of the forms. Where both are stored, the one with NUL wins, as in Postfix.
- * Returns the form that was found and sets *value, which borrows from the image; 0 if there is none.
+ * Returns the form that was found and sets *value, which borrows from the image; 0 if there is
+ * none.
  */
 unsigned image_find(struct image *image, struct slice key, unsigned forms, struct slice *value);
+
+/*
+ * Two steps that have the processor fetch what image_find() will read, so that the waiting for
+ * memory of several lookups overlaps: the slot of key's hash, which the first returns, and the
+ * entry that the slot points to. Hints only: they change no answer, whatever the image holds.
+ */
+const void *image_fetch_slot(const struct image *image, struct slice key);
+void image_fetch_entry(const struct image *image, const void *slot);
 
 /*
  * The entry at *cursor (start with 0) and the cursor of the one after it. False at the end.

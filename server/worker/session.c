@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define READ_SIZE      (64u * 1024)
+#define LANE_SIZE      (16u * 1024)
 #define REPLIES_SOME   (256u * 1024) /* stop answering and send, once this much is ready */
 #define NOT_READING_MS 60000u        /* a client may take this long over each part of an answer */
 #define ANSWER_MS      60000u        /* an agent may take this long; then the client gets RETRY */
@@ -46,8 +48,8 @@ struct session {
     char *held_key;
     struct table *held_table;
     struct session *next_waiter;
-    uint64_t deadline; /* ms; 0: none */
-    uint32_t events;   /* what epoll waits for */
+    uint64_t deadline;    /* ms; 0: none */
+    uint32_t events;      /* what epoll waits for */
     uint32_t last_denied; /* hash of the name */
     uint8_t denied_told;
     bool ending; /* close as soon as the answers are out */
@@ -61,9 +63,16 @@ static size_t timed;
 static uint32_t last_serial;
 static struct session *dead_list;
 static struct buffer replies; /* answers of the session in hand */
-static char read_buf[READ_SIZE];
 
-static void run(struct session *s);
+/* A connection whose first request is received and decoded, and not answered yet. */
+static struct lane {
+    struct session *session; /* NULL: handled otherwise */
+    size_t len, used;        /* of bytes; used by the first request */
+    enum pm_result result;
+    struct pm_request request;
+    const void *slot;
+    char bytes[LANE_SIZE];
+} lanes[SESSIONS_AT_ONCE];
 
 static bool buffer_reserve(struct buffer *b, size_t more)
 {
@@ -395,7 +404,7 @@ static bool flush(struct session *s)
     bytes = behind ? s->out.ptr + s->out_sent : replies.ptr;
     len = behind ? s->out.len - s->out_sent : replies.len;
     if (len > 0)
-        n = write(s->io.fd, bytes, len);
+        n = send(s->io.fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
         replies.len = 0;
         close_session(s);
@@ -469,7 +478,7 @@ static bool settle(struct session *s)
     else if (partial && s->deadline == 0)
         set_deadline(s, loop_now() + (uint64_t)session_limits.request_timeout * 1000);
     /* While a request is held back, reading stays armed: a well-behaved client sends nothing, and
-     * two system calls a lookup are saved. readable() disarms it for the others. */
+     * two system calls a lookup are saved. lane_receive() disarms it for the others. */
     if (s->hold == HOLD_NONE || s->events == EPOLLOUT)
         wait_for(s, EPOLLIN);
     return true;
@@ -505,47 +514,94 @@ static void end_of_input(struct session *s)
         settle(s);
 }
 
-static void readable(struct session *s)
+/* Takes in what is there, at most size bytes. 0: nothing, or the session is at its end. */
+static size_t receive(struct session *s, char *buf, size_t size)
 {
-    bool kept = s->in.len > 0;
-    ssize_t n;
-    size_t used;
+    ssize_t n = recv(s->io.fd, buf, size, MSG_DONTWAIT);
 
+    if (n > 0)
+        return (size_t)n;
+    if (n == 0)
+        end_of_input(s);
+    else if (errno != EAGAIN && errno != EINTR)
+        close_session(s);
+    return 0;
+}
+
+/* A session that has part of a request already gets more of it. */
+static void receive_more(struct session *s)
+{
+    size_t n;
+
+    if (!buffer_reserve(&s->in, READ_SIZE)) {
+        close_session(s);
+        return;
+    }
+    n = receive(s, s->in.ptr + s->in.len, READ_SIZE);
+    if (n == 0)
+        return;
+    s->in.len += n;
+    run(s);
+}
+
+static void lane_receive(struct lane *lane, struct session *s)
+{
+    const struct table *table = s->last_table;
+
+    lane->session = NULL;
+    lane->slot = NULL;
+    if (s->dead)
+        return;
     if (s->hold != HOLD_NONE) {
         wait_for(s, 0);
         return;
     }
-    if (kept && !buffer_reserve(&s->in, READ_SIZE)) {
-        close_session(s);
+    if (s->in.len > 0) {
+        receive_more(s);
         return;
     }
-    n = read(s->io.fd, kept ? s->in.ptr + s->in.len : read_buf, READ_SIZE);
-    if (n < 0) {
-        if (errno != EAGAIN && errno != EINTR)
-            close_session(s);
+    lane->len = receive(s, lane->bytes, sizeof lane->bytes);
+    if (lane->len == 0)
         return;
-    }
-    if (n == 0) {
-        end_of_input(s);
-        return;
-    }
-    if (kept) {
-        s->in.len += (size_t)n;
-        run(s);
-        return;
-    }
-    used = consume(s, read_buf, (size_t)n); /* the usual case: nothing is copied */
-    if (used < (size_t)n && !buffer_add(&s->in, read_buf + used, (size_t)n - used)) {
+    lane->session = s;
+    lane->result = pm_decode(&s->decoder, lane->bytes, lane->len, &lane->request, &lane->used);
+    if (lane->result == PM_REQUEST && lane->request.op == PM_LOOKUP && table != NULL &&
+        table->has_image)
+        lane->slot = image_fetch_slot(&table->image, lane->request.key);
+}
+
+static void lane_answer(struct lane *lane)
+{
+    struct session *s = lane->session;
+
+    if (lane->result == PM_MALFORMED || lane->result == PM_REQUEST)
+        answer(s, lane->result, &lane->request);
+    if (lane->result != PM_MORE)
+        lane->used += consume(s, lane->bytes + lane->used, lane->len - lane->used);
+    if (lane->used < lane->len &&
+        !buffer_add(&s->in, lane->bytes + lane->used, lane->len - lane->used)) {
         replies.len = 0;
         close_session(s);
         return;
     }
     if (!flush(s))
         return;
-    if (used > 0 && s->in.len > 0 && s->hold == HOLD_NONE && s->out.len == 0)
+    if (lane->used > 0 && s->in.len > 0 && s->hold == HOLD_NONE && s->out.len == 0)
         run(s);
     else
         settle(s);
+}
+
+void sessions_readable(struct session **ready, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        lane_receive(&lanes[i], ready[i]);
+    for (unsigned i = 0; i < count; i++)
+        if (lanes[i].slot != NULL)
+            image_fetch_entry(&lanes[i].session->last_table->image, lanes[i].slot);
+    for (unsigned i = 0; i < count; i++)
+        if (lanes[i].session != NULL)
+            lane_answer(&lanes[i]);
 }
 
 void session_ready(struct session *s, uint32_t events)
@@ -556,7 +612,7 @@ void session_ready(struct session *s, uint32_t events)
         if (flush(s) && s->out.len == 0)
             run(s);
     } else if (events & EPOLLIN) {
-        readable(s);
+        sessions_readable(&s, 1);
     }
     /* Gone in both directions. While something is held back nothing is read that would tell. */
     if (!s->dead && (events & (EPOLLHUP | EPOLLERR)) && (s->events & EPOLLIN) == 0)
@@ -599,7 +655,8 @@ void session_start(int fd, uint32_t client)
     s->serial = ++last_serial;
     s->events = EPOLLIN;
     /* A new connection's buffer is empty, so the greeting goes out whole or not at all. */
-    if (!loop_add(&s->io, EPOLLIN) || write(fd, PM_GREETING, PM_GREETING_LEN) < 0)
+    if (!loop_add(&s->io, EPOLLIN) ||
+        send(fd, PM_GREETING, PM_GREETING_LEN, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         close_session(s);
 }
 

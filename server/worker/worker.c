@@ -152,6 +152,16 @@ static void bridge_readable(void)
     }
 }
 
+/* Sessions are gathered, so that their lookups can overlap; the rest is handled as it comes. */
+static struct session *readable[SESSIONS_AT_ONCE];
+static unsigned nreadable;
+
+static void flush_readable(void)
+{
+    sessions_readable(readable, nreadable);
+    nreadable = 0;
+}
+
 static void dispatch(struct watched *watched, uint32_t events)
 {
     switch (watched->watch) {
@@ -162,7 +172,13 @@ static void dispatch(struct watched *watched, uint32_t events)
             bridge_readable();
         break;
     case WATCH_SESSION:
-        session_ready((struct session *)watched, events);
+        if (events == EPOLLIN) {
+            readable[nreadable++] = (struct session *)watched;
+            if (nreadable == SESSIONS_AT_ONCE)
+                flush_readable();
+        } else {
+            session_ready((struct session *)watched, events);
+        }
         break;
     case WATCH_LINK:
         table_link_ready((struct table *)watched, events);
@@ -186,6 +202,7 @@ int main(void)
             return EXIT_FAILURE;
         for (int i = 0; i < n; i++)
             dispatch(events[i].data.ptr, events[i].events);
+        flush_readable();
         if (timed) {
             tick_soon = false;
             tables_flush();

@@ -479,9 +479,13 @@ class DifferentialTest(unittest.TestCase):
         if server is self.jailmapd:
             return server.client()
         # The read service is the proxymap that has no -n option: its name is the program's.
-        def readers():
-            return [pid for pid in server.daemons("proxymap") if "proxywrite" not in harness.arguments(pid)]
-        wait_for(lambda: not readers(), "the proxymap process of the last exchange to end")
+        def reader(pid):
+            return harness.program(pid) == "proxymap" and "proxywrite" not in harness.arguments(pid)
+
+        def ended():
+            master = server.process.pid
+            return not any(map(reader, harness.some_children(master))) and not any(map(reader, harness.children(master)))
+        wait_for(ended, "the proxymap process of the last exchange to end")
         return harness.Client(server.private("proxymap"))
 
     def exchange(self, server, parts):

@@ -772,8 +772,8 @@ static void comments_stand_anywhere(void)
 {
     static const char *const texts[] = {
         "# a\nlisten \"/s\" { # b\n  # c\n} # d\ntable \"hash:/t#x\" { }\n# e",
-        "listen \"/s\" { } table \"hash:/t#x\" { }\n"
-        "allow \"root\" { tables = {\n  \"hash:/t#x\", # why\n  # and\n  \"*\" } }\n",
+        "listen \"/s\" { } table \"hash:/t#x\" { }\nallow \"0\" { tables = { # a\n\"*\", # b\n# "
+        "c\n} }",
         "listen \"/s\" /* here */ { backlog = /* and here */ 5 } table \"hash:/t#x\" { }",
         "listen // here\n \"/s\" { } table \"hash:/t#x\" { }",
     };

@@ -169,13 +169,8 @@ static void escape_every_byte(void)
 /* In a small buffer: the beginning, in whole units, and an end. */
 static void escape_into_small_buffers(void)
 {
-    static const char *const rows[] = {"",
-                                       "plain name",
-                                       "\x01\x02\x03",
-                                       "\"\"\"\"",
-                                       "a\xff"
-                                       "b\"c",
-                                       "\\\\\\\\"};
+    static const char *const rows[] = {"",         "plain name", "\x01\x02\x03",
+                                       "\"\"\"\"", "a\xff_b\"c", "\\\\\\\\"};
 
     for (size_t i = 0; i < COUNT(rows); i++) {
         char full[100];
@@ -254,7 +249,7 @@ static void advice_is_cut_at_its_buffer(void)
         memset(text, 'x', len);
         policy_advice(&policy, 105, text_slice("hash:/new"), text, len);
         REQUIRE(memchr(text, '\0', len) != NULL, "no end in %zu bytes", len);
-        CHECK(strncmp(text, full, strlen(text)) == 0, "in %zu bytes: %s", len, text);
+        CHECK(strncmp(text, full, strlen(text)) == 0, "in %zu bytes it is another text", len);
         CHECK(strlen(text) == (len <= full_len ? len - 1 : full_len), "%zu of %zu bytes used",
               strlen(text), len);
         free(text);
@@ -309,21 +304,13 @@ static void follow(const char *declared, struct slice name)
 
 static void advice_can_be_followed(void)
 {
-    static const char *const wanted[] = {"hash:/new",
-                                         "btree:/new",
-                                         "unix:passwd.byname",
-                                         "hash:/with space",
-                                         "hash:/a#b",
-                                         "hash:/a'b",
-                                         "hash:/a\"b",
-                                         "hash:/a\\b",
-                                         "hash:/a\\",
-                                         "hash:/\xc3\xa9"
-                                         "a",
-                                         "hash:/$HOME",
-                                         "hash:/%s",
-                                         "hash:/{a}",
-                                         "hash:/a,b",
+    static const char *const wanted[] = {"hash:/new",          "btree:/new",
+                                         "unix:passwd.byname", "hash:/with space",
+                                         "hash:/a#b",          "hash:/a'b",
+                                         "hash:/a\"b",         "hash:/a\\b",
+                                         "hash:/a\\",          "hash:/\xc3\xa9t\xc3\xa9",
+                                         "hash:/$HOME",        "hash:/%s",
+                                         "hash:/{a}",          "hash:/a,b",
                                          "hash:/a=b"};
 
     for (size_t i = 0; i < COUNT(wanted); i++)

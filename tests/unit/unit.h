@@ -59,9 +59,9 @@ static inline bool slice_equal(struct slice a, struct slice b)
 
 /* A copy in memory of exactly that length, so that a sanitizer sees the first byte read behind it.
  */
-char *exact_copy(const void *bytes, size_t len);
+char *exact_copy(const void *bytes, size_t len) __attribute__((returns_nonnull));
 /* Memory that must be had; the test ends if there is none. */
-void *need_memory(size_t len);
+void *need_memory(size_t len) __attribute__((returns_nonnull));
 
 /* The same numbers in every run. The state must not be 0. */
 uint64_t random_next(uint64_t *state);
