@@ -66,8 +66,8 @@ static bool fill(struct connection *c)
     return true;
 }
 
-/* The next attribute list, as tokens; their number, or 0 with a message. They borrow from c. */
-static size_t read_list(struct connection *c, struct slice *tokens, size_t most)
+/* The next attribute list, of want tokens, which borrow from c; or false with a message. */
+static bool read_list(struct connection *c, struct slice *tokens, size_t want)
 {
     struct attr_scan scan = {(uint32_t)c->at, (uint32_t)c->at};
     uint32_t starts[8];
@@ -75,26 +75,26 @@ static size_t read_list(struct connection *c, struct slice *tokens, size_t most)
     struct slice token;
 
     if (c->buf == NULL && !fill(c))
-        return 0;
-    while (n <= most) {
+        return false;
+    for (;;) {
         if (!attr_next(&scan, c->buf, c->len, &token)) {
             if (!fill(c))
-                return 0;
+                return false;
             continue;
         }
-        if (token.len == 0 && n % 2 == 0) { /* a name that is empty ends the list */
-            for (size_t i = 0; i < n; i++)
-                tokens[i] = (struct slice){c->buf + starts[i], lens[i]};
-            c->at = scan.pos;
-            return n;
-        }
-        if (n == most)
+        if (token.len == 0 && n % 2 == 0) /* a name that is empty ends the list */
             break;
+        if (n == want)
+            return complain(0, c->path, "this is not a proxymap server: unexpected answer");
         starts[n] = (uint32_t)(token.ptr - c->buf);
         lens[n++] = token.len;
     }
-    complain(0, c->path, "this is not a proxymap server: unexpected answer");
-    return 0;
+    if (n != want)
+        return complain(0, c->path, "this is not a proxymap server: unexpected answer");
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = (struct slice){c->buf + starts[i], lens[i]};
+    c->at = scan.pos;
+    return true;
 }
 
 static bool start_connection(struct connection *c)
@@ -110,7 +110,7 @@ static bool start_connection(struct connection *c)
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0)
         return complain(0, c->path, strerror(errno));
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (read_list(c, greeting, 2) != 2)
+    if (!read_list(c, greeting, 2))
         return false;
     if (!slice_is(greeting[0], "protocol") || !slice_is(greeting[1], "proxymap_protocol"))
         return complain(0, c->path, "this is not a proxymap server: unexpected greeting");
@@ -155,7 +155,7 @@ static int exchange(struct connection *c, const char *request, const char *table
     free(bytes);
     if (!sent)
         return -1;
-    if (read_list(c, tokens, 4) != 4)
+    if (!read_list(c, tokens, 4))
         return -1;
     if (!slice_is(tokens[0], "status") || !attr_number(tokens[1], &status) ||
         !slice_is(tokens[2], key != NULL ? "value" : "flags"))
@@ -169,8 +169,9 @@ static int explain(const char *table, int status)
 {
     switch (status) {
     case PM_RETRY:
-        return complain(EX_TEMPFAIL, table,
-                        "temporary failure: the table cannot be used now; the server's log says why");
+        return complain(
+            EX_TEMPFAIL, table,
+            "temporary failure: the table cannot be used now; the server's log says why");
     case PM_DENY:
         return complain(EX_NOPERM, table,
                         "not approved for this user; the server's log says what would approve it");

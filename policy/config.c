@@ -277,8 +277,12 @@ static int check_table(cfg_t *cfg, cfg_opt_t *opt)
         return complain(cfg->line, "table name longer than %d bytes", BRIDGE_NAME_MAX);
     if (type == NULL)
         return complain(cfg->line, "table \"%s\": %s", name, why);
-    if (type->agent == NULL)
-        return check_path(cfg->line, "the source of table", name + strlen(type->prefix));
+    if (type->agent == NULL) {
+        char what[256];
+
+        snprintf(what, sizeof what, "the path in table \"%.200s\":", name);
+        return check_path(cfg->line, what, name + strlen(type->prefix));
+    }
     return 0;
 }
 

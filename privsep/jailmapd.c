@@ -37,7 +37,7 @@ const struct policy *monitor_policy;
 static const char *config = JAILMAP_SYSCONFDIR "/jailmap/jailmapd.conf";
 static int helpers[HELPERS];
 static int jail = -1, runtime_dir = -1, loop_fd = -1;
-static bool stopping;
+static bool locked, stopping;
 
 static const char *const helper_names[HELPERS] = {
     [HELPER_WORKER] = "jailmap-worker",
@@ -94,6 +94,8 @@ __attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, cons
     vfprintf(stderr, format, ap);
     va_end(ap);
     fputc('\n', stderr);
+    if (locked)
+        unlinkat(runtime_dir, PID_FILE, 0);
     exit(status);
 }
 
@@ -221,6 +223,7 @@ static void take_lock(void)
         die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
         die(EX_TEMPFAIL, "already running: %s/" PID_FILE " is locked", monitor_policy->runtime_dir);
+    locked = true;
     if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
         die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
 }

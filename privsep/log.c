@@ -24,6 +24,7 @@ static struct child *scribe;
 static bool to_stderr;
 static unsigned long lost;
 static uint64_t syslog_at = NEVER, scribe_at = NEVER;
+static char obituary[256]; /* of the last scribe, for the next one to write */
 
 static void scribe_message(struct child *c, const struct bridge_msg *msg);
 static void scribe_gone(struct child *c, const char *how);
@@ -69,6 +70,9 @@ static void start_scribe(uint64_t now)
     if (to_stderr)
         give(LOG_TO_STDERR, STDERR_FILENO);
     give_syslog(now);
+    if (obituary[0] != '\0')
+        log_line(LOG_WARNING, "%s", obituary);
+    obituary[0] = '\0';
 }
 
 /* FAILED: error. The log socket is of no use any more. */
@@ -82,14 +86,13 @@ static void scribe_message(struct child *c, const struct bridge_msg *msg)
 static void scribe_gone(struct child *c, const char *how)
 {
     uint64_t now = monitor_now();
-    bool young = now - c->started < RESTART_MS;
 
     scribe = NULL;
     scribe_at = now + RESTART_MS;
-    if (!young)
+    snprintf(obituary, sizeof obituary, "scribe pid %d died: %s; lines in its hands may be lost",
+             (int)c->pid, how != NULL ? how : "it ended by itself");
+    if (now - c->started >= RESTART_MS)
         start_scribe(now);
-    log_line(LOG_WARNING, "scribe pid %d died: %s; lines in its hands may be lost", (int)c->pid,
-             how != NULL ? how : "it ended by itself");
 }
 
 void log_start(bool foreground)

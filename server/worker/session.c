@@ -434,6 +434,18 @@ static bool flush(struct session *s)
     return true;
 }
 
+/* What pm_decode() found in the first size bytes. */
+static void take(struct session *s, enum pm_result result, const struct pm_request *req,
+                 size_t size)
+{
+    if (size > session_limits.max_request) {
+        tell_event(EVENT_TOO_LARGE, s->client, NULL, 0);
+        s->ending = true;
+    } else if (result == PM_MALFORMED || result == PM_REQUEST) {
+        answer(s, result, req);
+    }
+}
+
 /* Answers what is complete in buf. Returns how many bytes are done with. */
 static size_t consume(struct session *s, const char *buf, size_t len)
 {
@@ -448,8 +460,7 @@ static size_t consume(struct session *s, const char *buf, size_t len)
         pos += used;
         if (result == PM_MORE)
             break;
-        if (result != PM_SILENT)
-            answer(s, result, &req);
+        take(s, result, &req, used);
     }
     return pos;
 }
@@ -574,10 +585,10 @@ static void lane_answer(struct lane *lane)
 {
     struct session *s = lane->session;
 
-    if (lane->result == PM_MALFORMED || lane->result == PM_REQUEST)
-        answer(s, lane->result, &lane->request);
-    if (lane->result != PM_MORE)
+    if (lane->result != PM_MORE) {
+        take(s, lane->result, &lane->request, lane->used);
         lane->used += consume(s, lane->bytes + lane->used, lane->len - lane->used);
+    }
     if (lane->used < lane->len &&
         !buffer_add(&s->in, lane->bytes + lane->used, lane->len - lane->used)) {
         replies.len = 0;

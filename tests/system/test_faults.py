@@ -14,6 +14,7 @@ import signal
 import socket
 import stat
 import threading
+import time
 import unittest
 
 import harness
@@ -51,7 +52,7 @@ class Asker(threading.Thread):
                             else:
                                 self.wrong.append((question, found))
             except (Closed, OSError):
-                continue
+                time.sleep(0.001)  # as a client would, so that it does not take the processor from the one it waits for
             except BaseException as error:  # a test must see it, whatever it is
                 self.wrong.append(repr(error))
                 return
@@ -113,14 +114,14 @@ class KilledTest(FaultsCase):
     """A helper dies."""
 
     def test_worker_killed(self):
-        """Workers are killed 20 times in the middle of load: clients reconnect, and every answer is right."""
+        """Workers are killed 8 times in the middle of load: clients reconnect, and every answer is right."""
         table, users = self.table("a", entries(300)), "unix:passwd.byname"
         daemon = self.jailmapd([table, users])
         expected = {(table, f"key{n}"): (OK, f"value{n}".encode()) for n in range(300)}
         expected |= {(table, f"absent{n}"): (NOKEY, b"") for n in range(50)}
         expected |= {(users, "no-such-user"): (NOKEY, b"")}
         askers = [self.asker(daemon, expected) for _ in range(4)]
-        for _ in range(20):
+        for _ in range(8):
             for asker in askers:
                 asker.progress()
             for pid in daemon.wait_roles("worker"):
@@ -610,14 +611,17 @@ class ClientsTest(FaultsCase):
         self.assertEqual(client.lookup(other, "key"), (OK, b"other"))
 
     def test_log_lines_are_the_daemons(self):
-        """A client cannot put a line of its own into the log, nor fill the log with refusals."""
+        """A client cannot put a line of its own into the log, nor fill it with refusals; others of its user are served meanwhile."""
         table = self.table("a", "key value\n")
         daemon = self.jailmapd([table])
-        client = self.client(daemon)
+        client, quick = self.client(daemon), self.client(daemon)
         for end in ("\njailmapd: approved table forged", "\r\x1b[2J\x07forged", "\x00"[:0] + "\x80\xff" + "f" * 9000 + "forged"):
             self.assertEqual(client.call(o_open("hash:/x" + end))[0], harness.DENY)
-        for number in range(2000):
-            self.assertEqual(client.call(o_open(f"hash:/flood/{number}"))[0], harness.DENY)
+        client.send(b"".join(o_open(f"hash:/flood/{number}") for number in range(400)))
+        for _ in range(100):
+            self.assertEqual(quick.lookup(table, "key"), (OK, b"value"))
+        for _ in range(400):
+            self.assertEqual(client.receive(), reply("status", harness.DENY, "flags", 0))
         self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
         daemon.wait_log(r"denied table \"hash:/flood/")
         self.assertEqual(daemon.stop(), 0)
@@ -625,7 +629,7 @@ class ClientsTest(FaultsCase):
         self.assertNotRegex(log, r"(?m)^(jailmapd: )?approved table forged")
         self.assertFalse(set(log) & {chr(code) for code in (*range(10), *range(11, 32), 127)})
         self.assertFalse([line for line in log.splitlines() if not line.startswith("jailmapd: ")])
-        self.assertLess(log.count("denied table"), 500)
+        self.assertLess(log.count("denied table"), 200)
 
 
 class StartTest(FaultsCase):

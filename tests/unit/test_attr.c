@@ -105,7 +105,7 @@ static void long_token_is_whole(void)
     free(buf);
 }
 
-/* Each row of A.1 of the protocol facts, and what the strict reading makes of it. */
+/* What proxymap(8) was seen to take and to refuse, and what the strict reading makes of it. */
 static const struct {
     const char *text;
     bool good;
@@ -348,7 +348,7 @@ static const struct unit_test tests[] = {
     {"no byte is searched twice", nothing_is_searched_twice},
     {"an empty buffer has no token", tokens_of_an_empty_buffer},
     {"a token of 1 MiB is whole", long_token_is_whole},
-    {"numbers are strict plain decimal: every row of A.1", number_rows},
+    {"numbers are strict plain decimal", number_rows},
     {"a number has digits only, of all 256 bytes", number_of_every_byte},
     {"a number ends with its slice", number_ends_with_its_slice},
     {"skip finds the end of a list at every cut", skip_at_every_cut},

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "privsep/priv_spawn.h"
 #include "tests/unit/unit.h"
 
 static const struct rule {
@@ -292,15 +293,10 @@ static void names(void)
 
 /* ---- over a socketpair ---- */
 
-/* As the monitor makes them, where the kernel allows no more than it does by default. */
+/* As the monitor makes them. */
 static void make_pair(int ends[2])
 {
-    int room = 212992;
-
-    REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0,
-            "socketpair: %s", strerror(errno));
-    for (int i = 0; i < 2; i++)
-        setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    REQUIRE(priv_socketpair(ends) == 0, "priv_socketpair: %s", strerror(errno));
 }
 
 static void close_pair(const int ends[2])
@@ -404,6 +400,40 @@ static void every_message(void)
             there_and_back(&rules[i], rules[i].tail);
         }
     }
+}
+
+static void pairs_of_the_monitor(void)
+{
+    int ends[2], type = 0;
+    socklen_t len = sizeof type;
+
+    make_pair(ends);
+    for (int i = 0; i < 2; i++) {
+        CHECK(is_cloexec(ends[i]) && (fcntl(ends[i], F_GETFL) & O_NONBLOCK),
+              "end %d is not close-on-exec and non-blocking", i);
+        CHECK(getsockopt(ends[i], SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET,
+              "end %d is a socket of type %d", i, type);
+    }
+    close_pair(ends);
+}
+
+/* net.core.wmem_max is 212,992 on a machine that nobody has tuned. */
+static void largest_message_with_default_limits(void)
+{
+    const struct rule *answer = rule_of(MSG_ANSWER);
+    int ends[2], room = 212992;
+    struct bridge_msg msg;
+    const char *why;
+
+    make_pair(ends);
+    CHECK(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0, "SO_SNDBUF");
+    lay_out(answer, BRIDGE_DATA_MAX);
+    CHECK(bridge_send(ends[0], MSG_ANSWER, bytes + HEADER, bytes + HEADER + answer->fixed,
+                      BRIDGE_DATA_MAX, NULL) == 0,
+          "not sent: %s", strerror(errno));
+    CHECK(receive_as(ends[1], answer, &msg, &why) == BRIDGE_OK && msg.tail_len == BRIDGE_DATA_MAX,
+          "not received");
+    close_pair(ends);
 }
 
 static void several_in_order(void)
@@ -701,6 +731,9 @@ static const struct unit_test tests[] = {
     {"decode refuses too few and too many descriptors", decode_descriptor_counts},
     {"decode of 20,000 random messages stays inside them", decode_random_bytes},
     {"every message there and back, with close-on-exec descriptors", every_message},
+    {"pairs are SEQPACKET, close-on-exec and non-blocking", pairs_of_the_monitor},
+    {"the largest message passes with the kernel's default limits",
+     largest_message_with_default_limits},
     {"messages keep their order and their ends", several_in_order},
     {"a tail over its limit is not sent", tail_over_limit_is_not_sent},
     {"a full queue is EAGAIN and loses nothing", full_queue_says_again},

@@ -86,11 +86,24 @@ static void check_inside(const struct image *image, struct slice s)
             "a slice of %zu bytes lies outside of the image of %u", s.len, image->cdb.cdb_fsize);
 }
 
+/* What a worker does ahead of a search. The slot must be one, wherever the image says it is. */
+static void fetch(const struct image *image, struct slice key)
+{
+    const void *slot = image_fetch_slot(image, key);
+
+    if (slot == NULL)
+        return;
+    check_inside(image, (struct slice){slot, 8});
+    image_fetch_entry(image, slot);
+}
+
 static unsigned find(struct image *image, struct slice key, unsigned forms, struct slice *value)
 {
     char *exact = exact_copy(key.ptr, key.len);
-    unsigned form = image_find(image, (struct slice){exact, key.len}, forms, value);
+    unsigned form;
 
+    fetch(image, (struct slice){exact, key.len});
+    form = image_find(image, (struct slice){exact, key.len}, forms, value);
     free(exact);
     if (form != 0)
         check_inside(image, *value);
@@ -106,7 +119,7 @@ static void expect(struct image *image, const char *key, unsigned forms, unsigne
     if (CHECK(got == form, "key \"%s\" in forms %u: found in form %u, not %u", key, forms, got,
               form) &&
         form != 0)
-        CHECK(slice_equal(value, text_slice(want)), "key \"%s\": value \"%.*s\", not \"%s\"", key,
+        CHECK(slice_same(value, text_slice(want)), "key \"%s\": value \"%.*s\", not \"%s\"", key,
               (int)value.len, value.ptr, want);
 }
 
@@ -120,8 +133,8 @@ static void expect_sequence(struct image *image, const struct entry *entries, si
         REQUIRE(image_next(image, &cursor, &key, &value), "the walk ends before entry %zu", i);
         check_inside(image, key);
         check_inside(image, value);
-        CHECK(slice_equal(key, text_slice(entries[i].key)) &&
-                  slice_equal(value, text_slice(entries[i].value)),
+        CHECK(slice_same(key, text_slice(entries[i].key)) &&
+                  slice_same(value, text_slice(entries[i].value)),
               "entry %zu is \"%.*s\", \"%.*s\"", i, (int)key.len, key.ptr, (int)value.len,
               value.ptr);
     }
@@ -257,7 +270,7 @@ static void keys_and_values_with_nul(void)
 
         CHECK(find(&image, keys[i], BOTH, &value) == (i % 2 ? IMAGE_FORM_NUL : IMAGE_FORM_BARE),
               "key %zu", i);
-        CHECK(slice_equal(value, keys[COUNT(keys) - 1 - i]), "value %zu", i);
+        CHECK(slice_same(value, keys[COUNT(keys) - 1 - i]), "value %zu", i);
     }
     image_close(&image);
 }
@@ -298,15 +311,15 @@ static void large_keys_and_values(void)
         put(w, small, false, want);
         finish_writing(w, 3);
         open_image(&image, fd);
-        CHECK(find(&image, key, BOTH, &value) == IMAGE_FORM_NUL && slice_equal(value, want),
+        CHECK(find(&image, key, BOTH, &value) == IMAGE_FORM_NUL && slice_same(value, want),
               "a key of %zu bytes and a value of %zu", key.len, want.len);
         key.len--;
         CHECK(find(&image, key, BOTH, &value) == 0, "a key that lacks its last byte");
         CHECK(find(&image, small, IMAGE_FORM_NUL, &value) == IMAGE_FORM_NUL &&
-                  slice_equal(value, small),
+                  slice_same(value, small),
               "what stands before it");
         CHECK(find(&image, small, IMAGE_FORM_BARE, &value) == IMAGE_FORM_BARE &&
-                  slice_equal(value, want),
+                  slice_same(value, want),
               "what stands behind it");
         image_close(&image);
         free((char *)key.ptr);
@@ -337,10 +350,10 @@ static void hundred_thousand_entries(void)
         snprintf(want, sizeof want, "mbox%u", i * 7);
         if (image_find(&image, text_slice(text), BOTH, &value) !=
                 (i % 2 ? IMAGE_FORM_NUL : IMAGE_FORM_BARE) ||
-            !slice_equal(value, text_slice(want)))
+            !slice_same(value, text_slice(want)))
             CHECK(false, "%s is not found as it was written", text);
-        if (!image_next(&image, &cursor, &key, &value) || !slice_equal(key, text_slice(text)) ||
-            !slice_equal(value, text_slice(want)))
+        if (!image_next(&image, &cursor, &key, &value) || !slice_same(key, text_slice(text)) ||
+            !slice_same(value, text_slice(want)))
             CHECK(false, "entry %u of the walk is not %s", i, text);
     }
     CHECK(!image_next(&image, &cursor, &key, &value), "the walk does not end");
@@ -348,6 +361,42 @@ static void hundred_thousand_entries(void)
         snprintf(text, sizeof text, "user%u@example.com", i);
         expect(&image, text, BOTH, 0, NULL);
     }
+    image_close(&image);
+}
+
+/* A hint that points elsewhere would go unseen. Where two keys want one slot, only one gets it. */
+static void hints_point_to_the_entry(void)
+{
+    const unsigned n = 1000;
+    int fd = new_file();
+    struct image_writer *w = start_writing(fd);
+    struct image image;
+    unsigned hits = 0;
+    char key[32];
+
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(key, sizeof key, "key%u", i);
+        put(w, text_slice(key), true, text_slice("value"));
+    }
+    finish_writing(w, n);
+    open_image(&image, fd);
+    for (unsigned i = 0; i < n; i++) {
+        const char *slot, *record;
+        uint32_t at;
+
+        snprintf(key, sizeof key, "key%u", i);
+        slot = image_fetch_slot(&image, text_slice(key));
+        if (!CHECK(slot != NULL, "no slot for %s", key))
+            continue;
+        memcpy(&at, slot + 4, sizeof at);
+        record = (const char *)image.cdb.cdb_mem + le32toh(at) + 8 + IMAGE_HASH_LEN + 4;
+        check_inside(&image, (struct slice){record, strlen(key)});
+        hits += memcmp(record, key, strlen(key)) == 0;
+    }
+    CHECK(hits > n / 2, "%u of %u hints point to the entry", hits, n);
+    image_close(&image);
+    open_image(&image, write_image(NULL, 0));
+    fetch(&image, text_slice("key"));
     image_close(&image);
 }
 
@@ -774,6 +823,7 @@ static const struct unit_test tests[] = {
     {"empty slices need no address", slices_without_address},
     {"keys of 128 KiB and values of 3 MB", large_keys_and_values},
     {"100,000 entries are found and walked in their order", hundred_thousand_entries},
+    {"hints point to the entry that will be read", hints_point_to_the_entry},
     {"walks and lookups do not disturb each other", two_walks_at_once},
     {"two images of the same entries have different seeds", seeds_differ},
     {"an image is sealed and read through a read-only descriptor", sealed_read_only_image},

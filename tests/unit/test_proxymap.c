@@ -1,8 +1,9 @@
 /*
- * Tests of proto/proxymap: requests of both dialects byte for byte, malformed input row by row of
- * A.7 of the protocol facts, whole, in every two pieces and byte by byte, and every reply. Requests
- * are fed through a stand-in for the worker that moves what it holds to other memory of its exact
- * length before every call. Part of the unit test program; touches nothing else.
+ * Tests of proto/proxymap: requests of both dialects byte for byte, malformed input with the answer
+ * that Postfix's proxymap(8) was measured to give, whole, in every two pieces and byte by byte, and
+ * every reply. Requests are fed through a stand-in for the worker that moves what it holds to other
+ * memory of its exact length before every call. Part of the unit test program; touches nothing
+ * else.
  */
 #include "proto/proxymap.h"
 
@@ -172,7 +173,7 @@ static void finish(struct client *c, const char *want, const char *about)
 static const struct frame {
     const char *bytes, *seen;
 } frames[] = {
-    /* A.3, old dialect */
+    /* the old dialect */
     {"request|open|table|hash:/maps/v|flags|0||", "open O table=hash:/maps/v i=0 f=0\n"},
     {"request|lookup|table|hash:/maps/v|flags|524352|key|user0@example.com||",
      "lookup O table=hash:/maps/v i=524352 f=524352 key=user0@example.com\n"},
@@ -184,7 +185,7 @@ static const struct frame {
      "sequence O table=hash:/maps/w i=524353 f=524353 function=0\n"},
     {"request|sequence|table|hash:/maps/w|flags|524353|function|1||",
      "sequence O table=hash:/maps/w i=524353 f=524353 function=1\n"},
-    /* A.3, new dialect */
+    /* the new dialect */
     {"request|open|table|hash:/maps/v|instance_flags|540736||",
      "open N table=hash:/maps/v i=540736 f=0\n"},
     {"request|lookup|table|hash:/maps/v|instance_flags|540736|flags|1589340|"
@@ -198,7 +199,7 @@ static const struct frame {
      "sequence N table=hash:/maps/v i=540737 f=1589341 function=0\n"},
     {"request|sequence|table|hash:/maps/v|instance_flags|540737|flags|1589341|function|1||",
      "sequence N table=hash:/maps/v i=540737 f=1589341 function=1\n"},
-    /* B.5, what real clients send */
+    /* flags and keys of real clients */
     {"request|lookup|table|btree:/m|flags|526400|key|*||",
      "lookup O table=btree:/m i=526400 f=526400 key=*\n"},
     {"request|lookup|table|hash:/m|flags|64|key|Subject: folded\n\tover lines||",
@@ -467,7 +468,7 @@ static void one_attribute_too_many(void)
                     l.n = i;
                 else
                     insert_attribute(&l, i, names[n], "v");
-                /* Byte by byte the rest of a list may look like a new one: see A.7. */
+                /* Byte by byte the rest of such a list is a new one: see proxymap.h. */
                 if (strcmp(names[n], "request") != 0)
                     feed_list(shapes[s].name, &l, refusal(shapes[s].op, &l));
             }
@@ -508,7 +509,7 @@ static void bad_number_anywhere(void)
 
 /* ---- the end of input ---- */
 
-/* What is owed when the input ends after len bytes of a request: A.7, the rows on EOF. */
+/* What is owed when the input ends after len bytes of a request: as proxymap(8) answers. */
 static const char *owed_at_end(const struct wire *w, size_t len, enum pm_op op)
 {
     const char *instance = memmem(w->bytes, w->len, "instance_flags", sizeof "instance_flags");
@@ -999,7 +1000,7 @@ static void canonical_names(void)
         char *sent = exact_copy(rows[i].sent, len);
         struct slice canonical = pm_canonical((struct slice){sent, len});
 
-        CHECK(slice_equal(canonical, text_slice(rows[i].canonical)), "\"%s\" becomes \"%.*s\"",
+        CHECK(slice_same(canonical, text_slice(rows[i].canonical)), "\"%s\" becomes \"%.*s\"",
               rows[i].sent, (int)canonical.len, canonical.ptr);
         CHECK(canonical.ptr + canonical.len == sent + len, "\"%s\" lost its end", rows[i].sent);
         CHECK(pm_names_table(canonical) == rows[i].names_table, "\"%s\" names a table",
@@ -1024,7 +1025,7 @@ static void fold_ascii_only(void)
               (unsigned char)dst[i]);
     exact = need_memory(7);
     folded = pm_fold(exact, (struct slice){"\xc3\x89T\xc3\x89Z", 6}); /* is not in ASCII */
-    CHECK(slice_equal(folded, text_slice("\xc3\x89t\xc3\x89z")), "letters beyond ASCII changed");
+    CHECK(slice_same(folded, text_slice("\xc3\x89t\xc3\x89z")), "letters beyond ASCII changed");
     free(exact);
     CHECK(pm_fold(dst, (struct slice){NULL, 0}).len == 0, "nothing folds to nothing");
 }
@@ -1039,7 +1040,7 @@ static const struct unit_test tests[] = {
     {"swapped attributes are refused", attributes_out_of_order},
     {"a bad number is refused wherever one stands", bad_number_anywhere},
     {"the end of input after every byte of a request", end_inside_a_request},
-    {"the end of input: rows of A.7", end_rows},
+    {"the end of input at every kind of place", end_rows},
     {"32 pipelined requests in every two writes", pipelined_requests},
     {"32 pipelined requests in random pieces", pipelined_in_random_pieces},
     {"a request after an unended list is answered", resynchronise},

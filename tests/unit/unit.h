@@ -52,11 +52,6 @@ static inline struct slice text_slice(const char *text)
     return (struct slice){text, strlen(text)};
 }
 
-static inline bool slice_equal(struct slice a, struct slice b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
-}
-
 /* A copy in memory of exactly that length, so that a sanitizer sees the first byte read behind it.
  */
 char *exact_copy(const void *bytes, size_t len) __attribute__((returns_nonnull));
