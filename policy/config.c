@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "policy/config_text.h"
 #include "policy/policy.h"
 #include "privsep/bridge.h"
 #include "proto/proxymap.h"
@@ -21,6 +22,7 @@ struct mention {
     const cfg_t *section;
     unsigned index;
     int line;
+    char *value;
 };
 
 /* libconfuse's call-backs carry no context, and one file is read at a time. */
@@ -30,7 +32,6 @@ static struct {
     size_t len;
     int runtime_line, libexec_line;
     char *text;
-    int lines;
     const cfg_opt_t **given; /* options that have been set */
     size_t ngiven;
     struct mention *mentions;
@@ -45,8 +46,6 @@ __attribute__((format(printf, 2, 3))) static int complain(int line, const char *
 
     if (reading.why[0] != '\0')
         return -1;
-    if (line > reading.lines) /* in what with_last_option() added */
-        line = reading.lines;
     n = snprintf(reading.why, reading.len, "%s:%d: ", reading.path, line);
     va_start(ap, format);
     if (n >= 0 && (size_t)n < reading.len)
@@ -55,19 +54,11 @@ __attribute__((format(printf, 2, 3))) static int complain(int line, const char *
     return -1;
 }
 
-/*
- * libconfuse takes the end of the file for the end of a section, and so a file that was cut short
- * for a good one. This option, put behind the file's text, is known outside of sections only.
- */
-#define LAST_OPTION "end-of-file"
-
 static void confuse_error(cfg_t *cfg, const char *format, va_list ap)
 {
     char text[512];
 
     vsnprintf(text, sizeof text, format, ap);
-    if (strstr(text, LAST_OPTION) != NULL)
-        snprintf(text, sizeof text, "the file ends inside a section or a value; } is expected");
     complain(cfg->line, "%s", text);
 }
 
@@ -163,19 +154,26 @@ static int find_group(int line, const char *name, gid_t *gid)
     return 0;
 }
 
+/* The user that the children run as. */
+static int find_child_user(int line, const char *name, uid_t *uid, gid_t *gid)
+{
+    if (find_user(line, name, uid, gid) != 0)
+        return -1;
+    if (*uid == 0 || *gid == 0)
+        return complain(line,
+                        "user \"%s\" has uid or gid 0; an unprivileged user of its own is expected",
+                        name);
+    return 0;
+}
+
 static int check_user_value(cfg_t *cfg, cfg_opt_t *opt)
 {
-    const char *name = cfg_opt_getnstr(opt, 0);
     uid_t uid = 0;
     gid_t gid = 0;
 
-    if (once(cfg, opt) != 0 || find_user(cfg->line, name, &uid, &gid) != 0)
+    if (once(cfg, opt) != 0)
         return -1;
-    if (uid == 0 || gid == 0)
-        return complain(cfg->line, "user \"%s\" has uid or gid 0; an unprivileged user of its own "
-                                   "is expected",
-                        name);
-    return 0;
+    return find_child_user(cfg->line, cfg_opt_getnstr(opt, 0), &uid, &gid);
 }
 
 static int check_owner_value(cfg_t *cfg, cfg_opt_t *opt)
@@ -230,7 +228,7 @@ static const struct range {
     long low, high;
     const char *expected;
 } ranges[] = {
-    {"mode", 0, 0777, "an octal number from 0000 to 0777, with its leading zero,"},
+    {"mode", 0, 0777, "0000 to 0777"},
     {"backlog", 1, 65535, "1 to 65535"},
     {"max-request", 4096, 1 << 30, "4096 to 1073741824 bytes"},
     {"request-timeout", 1, 86400, "1 to 86400 seconds"},
@@ -286,15 +284,33 @@ static int check_table(cfg_t *cfg, cfg_opt_t *opt)
     return 0;
 }
 
+/* Called for each value, again at the end of the list, and for a list that replaces this one. */
 static int note_mention(cfg_t *cfg, cfg_opt_t *opt)
 {
-    struct mention *grown =
-        realloc(reading.mentions, (reading.nmentions + 1) * sizeof *reading.mentions);
+    struct mention *m = NULL, *grown;
+    unsigned index = cfg_opt_size(opt) - 1;
+    char *value;
 
-    if (grown == NULL)
+    if (cfg_opt_size(opt) == 0)
+        return 0;
+    for (size_t i = 0; m == NULL && i < reading.nmentions; i++)
+        if (reading.mentions[i].section == cfg && reading.mentions[i].index == index)
+            m = &reading.mentions[i];
+    if (m != NULL && strcmp(m->value, cfg_opt_getnstr(opt, index)) == 0)
+        return 0;
+    value = strdup(cfg_opt_getnstr(opt, index));
+    grown = m != NULL ? reading.mentions
+                      : realloc(reading.mentions, (reading.nmentions + 1) * sizeof *grown);
+    if (grown == NULL || value == NULL) {
+        free(value);
         return complain(cfg->line, "out of memory");
+    }
     reading.mentions = grown;
-    grown[reading.nmentions++] = (struct mention){cfg, cfg_opt_size(opt) - 1, cfg->line};
+    if (m == NULL)
+        m = &grown[reading.nmentions++];
+    else
+        free(m->value);
+    *m = (struct mention){cfg, index, cfg->line, value};
     return 0;
 }
 
@@ -372,6 +388,7 @@ static int take_allow(struct policy *policy, struct policy_allow *a, cfg_t *sec)
         size_t index;
 
         if (strcmp(name, "*") == 0) {
+            a->all = true;
             memset(a->tables, 1, policy->ntables * sizeof *a->tables);
         } else if (find_table(policy, (struct slice){name, strlen(name)}, &index)) {
             a->tables[index] = true;
@@ -427,7 +444,7 @@ static int take_policy(struct policy *policy, cfg_t *cfg)
     if (policy->user == NULL || policy->runtime_dir == NULL || policy->libexec_dir == NULL)
         return -1;
     /* Again, for a default that no check has seen. */
-    if (find_user(cfg->line, policy->user, &policy->uid, &policy->gid) != 0)
+    if (find_child_user(cfg->line, policy->user, &policy->uid, &policy->gid) != 0)
         return -1;
     return take_sections(policy, cfg);
 }
@@ -453,33 +470,43 @@ static void set_checks(cfg_t *cfg)
     cfg_set_validate_func(cfg, "allow|tables", note_mention);
 }
 
-/* The file's text with LAST_OPTION behind it, as a stream; NULL with a message. */
-static FILE *with_last_option(FILE *fp)
+/* The file's text as libconfuse can read it, as a stream; NULL with a message. */
+static FILE *prepare(FILE *fp)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *whole = open_memstream(&text, &size);
+    size_t size = 0, n;
+    FILE *whole = open_memstream(&reading.text, &size);
     char buf[4096];
-    bool ends_whole = false;
-    size_t n;
+    const char *why;
+    int line;
 
-    reading.lines = 1;
-    while (whole != NULL && (n = fread(buf, 1, sizeof buf, fp)) > 0) {
-        if (memchr(buf, 0, n) != NULL)
-            complain(0, "not a text file: it holds a NUL byte");
+    while (whole != NULL && (n = fread(buf, 1, sizeof buf, fp)) > 0)
         fwrite(buf, 1, n, whole);
-        for (size_t i = 0; i < n; i++)
-            reading.lines += buf[i] == '\n';
-        ends_whole = buf[n - 1] == '\n';
-    }
-    reading.lines -= ends_whole; /* what follows the last newline is no line */
-    if (whole == NULL || ferror(fp) || fputs("\n" LAST_OPTION " = true\n", whole) == EOF ||
-        fclose(whole) != 0) {
+    if (whole == NULL || ferror(fp) || fclose(whole) != 0) {
         complain(0, "cannot be read: %s", strerror(errno));
         return NULL;
     }
-    reading.text = text;
-    return reading.why[0] == '\0' ? fmemopen(text, size, "r") : NULL;
+    if (config_text(reading.text, size, &line, &why) != 0) {
+        complain(line, "%s", why);
+        return NULL;
+    }
+    /* fmemopen() takes no empty buffer: /dev/null is as good. */
+    return size == 0 ? fopen("/dev/null", "r") : fmemopen(reading.text, size, "r");
+}
+
+/* As text: 400 and 0400 are not the same number, and only one of them is meant. */
+static int parse_mode(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+    size_t len = strlen(value);
+
+    (void)opt;
+    if (value[0] != '0' || len > 5 || strspn(value, "01234567") != len ||
+        strtol(value, NULL, 8) > 0777)
+        return complain(cfg->line,
+                        "mode = %s is out of range; an octal number from 0000 to 0777, with its "
+                        "leading zero, is expected",
+                        value);
+    *(long *)result = strtol(value, NULL, 8);
+    return 0;
 }
 
 struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
@@ -488,7 +515,7 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         CFG_STR("protocol", "proxymap", CFGF_NONE),
         CFG_STR("owner", "root", CFGF_NONE),
         CFG_STR("group", "root", CFGF_NONE),
-        CFG_INT("mode", 0666, CFGF_NONE),
+        CFG_INT_CB("mode", 0666, CFGF_NONE, parse_mode),
         CFG_INT("backlog", 128, CFGF_NONE),
         CFG_INT("max-request", 4 << 20, CFGF_NONE),
         CFG_INT("request-timeout", 10, CFGF_NONE),
@@ -510,7 +537,6 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         CFG_SEC("listen", listen_opts, many),
         CFG_SEC("table", table_opts, many),
         CFG_SEC("allow", allow_opts, many),
-        CFG_BOOL(LAST_OPTION, cfg_false, CFGF_NONE),
         CFG_END(),
     };
     cfg_t *cfg = cfg_init(opts, CFGF_NONE);
@@ -522,7 +548,7 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
     reading.why = why;
     reading.len = len;
     reading.runtime_line = reading.libexec_line = 0;
-    fp = with_last_option(fp);
+    fp = prepare(fp);
     if (cfg != NULL && policy != NULL && fp != NULL) {
         cfg_set_error_function(cfg, confuse_error);
         set_checks(cfg);
@@ -537,6 +563,8 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         fclose(fp);
     free(reading.text);
     free(reading.given);
+    for (size_t i = 0; i < reading.nmentions; i++)
+        free(reading.mentions[i].value);
     free(reading.mentions);
     memset(&reading, 0, sizeof reading);
     if (good)

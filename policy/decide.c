@@ -4,6 +4,11 @@
  */
 #include "policy/policy.h"
 
+#include "privsep/bridge.h"
+
+/* Every byte of the longest name as an escape, and the end. */
+#define ESCAPED_MAX (4 * BRIDGE_NAME_MAX + 8)
+
 static const struct policy_allow *allow_of(const struct policy *policy, uid_t uid)
 {
     for (size_t i = 0; i < policy->nallows; i++)
@@ -32,7 +37,7 @@ char *policy_escape(struct slice name, char *text, size_t len)
 
         if (c == '"' || c == '\\')
             at += (size_t)snprintf(text + at, len - at, "\\%c", c);
-        else if (c < 0x20 || c >= 0x7f)
+        else if (c < 0x20 || c >= 0x7f || (c == '$' && i + 1 < name.len && name.ptr[i + 1] == '{'))
             at += (size_t)snprintf(text + at, len - at, "\\x%02x", c);
         else
             text[at++] = (char)c;
@@ -45,7 +50,7 @@ char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, c
                     size_t len)
 {
     const struct policy_allow *allow = allow_of(policy, uid);
-    char escaped[512];
+    char escaped[ESCAPED_MAX], other[ESCAPED_MAX];
     bool declared = false;
     FILE *out = fmemopen(text, len, "w");
 
@@ -58,13 +63,21 @@ char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, c
         declared = slice_is(name, policy->tables[i].name);
     if (!declared)
         fprintf(out, "table \"%s\" { }  ", escaped);
+    if (allow != NULL && allow->all) { /* which every table then is for */
+        fclose(out);
+        text[len - 1] = '\0';
+        return text;
+    }
     if (allow != NULL)
         fprintf(out, "allow \"%s\" { tables = {", allow->title);
     else
         fprintf(out, "allow \"%u\" { tables = {", (unsigned)uid);
     for (size_t i = 0; allow != NULL && i < policy->ntables; i++)
-        if (allow->tables[i])
-            fprintf(out, "\"%s\", ", policy->tables[i].name);
+        if (allow->tables[i]) {
+            struct slice its = {policy->tables[i].name, strlen(policy->tables[i].name)};
+
+            fprintf(out, "\"%s\", ", policy_escape(its, other, sizeof other));
+        }
     fprintf(out, "\"%s\"} }", escaped);
     fclose(out);
     text[len - 1] = '\0';

@@ -41,6 +41,7 @@ struct policy_table {
 struct policy_allow {
     char *title; /* as written */
     uid_t uid;
+    bool all;     /* "*" was among them */
     bool *tables; /* by index in policy.tables */
 };
 
@@ -81,7 +82,10 @@ enum policy_decision policy_decide(const struct policy *policy, uid_t uid, struc
 char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, char *text,
                     size_t len);
 
-/* Copies name into text as one printable line: `"` and `\` escaped, other bytes as \xHH. */
+/*
+ * Copies name into text as one printable line that jailmapd.conf(5) reads back as the same name: `"`
+ * and `\` escaped, what is not printable and the $ of ${ as \xHH. Cut at len; returns text.
+ */
 char *policy_escape(struct slice name, char *text, size_t len);
 
 #endif

@@ -158,10 +158,14 @@ static void log_denied(struct worker *w, uint32_t client, struct slice name)
     if (table_type_of(start, &why) == NULL)
         log_line(LOG_WARNING, "denied table \"%s\" to %s; no line can approve it: %s", escaped,
                  identity(w, client), why);
+    else if (policy_advice(monitor_policy, w->compartment->uid, name, advice, sizeof advice) &&
+             strlen(advice) == sizeof advice - 1)
+        log_line(LOG_WARNING, "denied table \"%s\" to %s; what would approve it is too long for "
+                              "the log",
+                 escaped, identity(w, client));
     else
         log_line(LOG_WARNING, "denied table \"%s\" to %s; to approve it, jailmapd.conf needs: %s",
-                 escaped, identity(w, client),
-                 policy_advice(monitor_policy, w->compartment->uid, name, advice, sizeof advice));
+                 escaped, identity(w, client), advice);
 }
 
 /* OPEN: ref, client; table name. */

@@ -98,6 +98,13 @@ int priv_open_file(const char *path, uid_t owner, bool execute, struct stat *st,
 
     if (dir < 0)
         return -1;
+    /* Opening a device can do things. That what was opened is regular is looked at again below. */
+    if (fstatat(dir, slash + 1, st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st->st_mode) &&
+        !S_ISLNK(st->st_mode)) {
+        snprintf(why, len, "%s is not a regular file", path);
+        close(dir);
+        return -1;
+    }
     fd = openat(dir, slash + 1,
                 (execute ? O_PATH : O_RDONLY | O_NONBLOCK | O_NOCTTY) | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && errno == ELOOP)

@@ -51,8 +51,11 @@ static void start_list(struct pm_decoder *d)
 
 /* Ends the present list at d->scan.pos with a result; the rest of it, if any, is to be skipped. */
 static enum pm_result decide(struct pm_decoder *d, enum pm_result result, bool ended, bool in_value,
-                             const char *buf, struct pm_request *request, size_t *consumed)
+                             const char *buf, size_t len, struct pm_request *request,
+                             size_t *consumed)
 {
+    bool at_end = d->scan.pos == len; /* what comes later was not read together with this */
+
     *request = d->request;
     request->table = (struct slice){buf + d->table.offset, d->table.len};
     request->key = (struct slice){buf + d->key.offset, d->key.len};
@@ -60,6 +63,7 @@ static enum pm_result decide(struct pm_decoder *d, enum pm_result result, bool e
     *consumed += d->scan.pos;
     start_list(d);
     d->skipping = !ended;
+    d->skip_fresh = !ended && at_end;
     d->in_value = !ended && in_value;
     return result;
 }
@@ -184,7 +188,7 @@ enum pm_result pm_decode(struct pm_decoder *d, const char *buf, size_t len,
             return PM_MORE;
         result = take_token(d, token, offset, &ended, &in_value);
         if (result != PM_MORE)
-            return decide(d, result, ended, in_value, buf, request, consumed);
+            return decide(d, result, ended, in_value, buf, len, request, consumed);
     }
 }
 

@@ -46,6 +46,7 @@ int image_open(struct image *image, int fd, const char **why)
         *why = "no image header of this version";
         return -1;
     }
+    image->header.entries = le64toh(image->header.entries);
     return 0;
 }
 
@@ -70,7 +71,7 @@ unsigned image_find(struct image *image, struct slice key, unsigned forms, struc
         if (!record_split(image, cdb_datapos(&image->cdb), cdb_datalen(&image->cdb), &its_key,
                           &its_value, &form))
             continue;
-        if (its_key.len != key.len || memcmp(its_key.ptr, key.ptr, key.len) != 0)
+        if (!slice_same(its_key, key))
             continue;
         if ((form & forms) == 0 || form == found)
             continue;

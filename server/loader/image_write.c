@@ -69,8 +69,10 @@ int image_writer_add(struct image_writer *w, struct slice key, bool stored_nul, 
     }
     word = htole32((uint32_t)key.len | (stored_nul ? IMAGE_STORED_NUL : 0));
     memcpy(w->record, &word, sizeof word);
-    memcpy(w->record + sizeof word, key.ptr, key.len);
-    memcpy(w->record + sizeof word + key.len, value.ptr, value.len);
+    if (key.len > 0)
+        memcpy(w->record + sizeof word, key.ptr, key.len);
+    if (value.len > 0)
+        memcpy(w->record + sizeof word + key.len, value.ptr, value.len);
     crypto_shorthash(hash, (const unsigned char *)key.ptr, key.len, w->header.seed);
     if (add(w, hash, sizeof hash, w->record, need) != 0)
         return -1;
@@ -85,7 +87,7 @@ int image_writer_finish(struct image_writer *w, uint64_t *entries)
     *entries = w->header.entries;
     w->header.entries = htole64(w->header.entries);
     rc = add(w, IMAGE_HEADER_KEY, sizeof IMAGE_HEADER_KEY - 1, &w->header, sizeof w->header);
-    if (rc == 0 && cdb_make_finish(&w->make) != 0)
+    if (cdb_make_finish(&w->make) != 0) /* frees what it holds, too */
         rc = -1;
     free(w->record);
     free(w);

@@ -263,7 +263,7 @@ static void answer_sequence(struct session *s, const struct pm_request *req, str
 /* Keeps the request until its table, or its answer, is there. */
 static void hold(struct session *s, const struct pm_request *req, struct table *table, bool answer)
 {
-    char *key = NULL;
+    char *key = NULL; /* stays so for an empty one */
 
     if (!answer && req->key.len > 0) {
         key = malloc(req->key.len);

@@ -17,21 +17,47 @@ import shutil
 import unittest
 
 import harness
-from harness import (BAD, DENY, NOKEY, OK, RETRY, Closed, Hung, attributes, n_lookup, n_open, o_delete, o_lookup, o_open,
-                     o_sequence, o_update, postmap, reply, wait_for, workspace)
+import private_postfix
+import proc
+import protocol
+from harness import entries, postmap, workspace
+from protocol import (
+    OK,
+    NOKEY,
+    RETRY,
+    BAD,
+    DENY,
+    attributes,
+    o_open,
+    o_lookup,
+    o_update,
+    o_delete,
+    o_sequence,
+    n_open,
+    n_lookup,
+    reply,
+    Closed,
+)
+from waiting import Hung, wait_for
 
 # Flags that real clients send (names as in the protocol: what the request asks for).
 REAL_FLAGS = (0, 64, 524352, 526400, 524353, 16449, 2621505, 540736, 542784, 65, 16448)
 UTF8 = 524288
 FOLD = 16384
 
-EOF = object()   # In a list of parts: half-close the connection and read to the end.
+EOF = object()  # In a list of parts: half-close the connection and read to the end.
 READ = object()  # In a list of parts: read one reply before going on.
 
 HUNG = b"<no answer to the next request>"
 
-BINARY_KEYS = [bytes([first]) + b"key" for first in range(1, 256)] + [bytes(range(1, 256)), b"two\nlines", b"tab\there",
-                                                                      b" blank ", b"a:b", b"\xc3\xa9t\xc3\xa9"]
+BINARY_KEYS = [bytes([first]) + b"key" for first in range(1, 256)] + [
+    bytes(range(1, 256)),
+    b"two\nlines",
+    b"tab\there",
+    b" blank ",
+    b"a:b",
+    b"\xc3\xa9t\xc3\xa9",
+]
 LONG_KEY = b"Subject: " + b"x" * (128 * 1024)
 HEADER_KEY = b"Received: from a (b)\n\tby c with ESMTP id 1\n\tfor <d@e>; now"
 BIG_VALUE = b"v" * 3_000_000
@@ -50,18 +76,26 @@ class Tables:
             postmap(kind, os.path.join(directory, file), text, *options, tool=tool)
             return name(kind, file)
 
-        small = "alice alice@example.org\nbob bob@example.org, carol@example.org\n\\back slash\n" \
-                "\"quoted key\" quoted\nx 1\nalice@example.com two words\n@example.com catch-all\nkey=eq eq\n" \
-                "\xc3\xa9t\xc3\xa9 summer\n".encode("latin-1").decode("utf-8")
+        small = (
+            "alice alice@example.org\nbob bob@example.org, carol@example.org\n\\back slash\n"
+            '"quoted key" quoted\nx 1\nalice@example.com two words\n@example.com catch-all\nkey=eq eq\n'
+            "\xc3\xa9t\xc3\xa9 summer\n".encode("latin-1").decode("utf-8")
+        )
         self.plain = make("hash", "plain", small)
         self.tree = make("btree", "tree", small)
         self.nul = [make(kind, kind + "-nul", small, "-N") for kind in ("hash", "btree")]
         self.bare = [make(kind, kind + "-bare", small, "-n") for kind in ("hash", "btree")]
         # Keys as written: an upper-case key can be found only by a request that does not fold.
-        self.mixed = [make(kind, kind + "-mixed", "UPPER u\nlower l\nMixed m\nmixed n\n", "-f")
-                      for kind in ("hash", "btree")]
-        self.aliases = make("hash", "aliases", "webmaster: root\nPostmaster: alice, bob\n", tool="postalias")
-        self.large = [make(kind, kind + "-large", harness.entries(500)) for kind in ("hash", "btree")]
+        self.mixed = [
+            make(kind, kind + "-mixed", "UPPER u\nlower l\nMixed m\nmixed n\n", "-f")
+            for kind in ("hash", "btree")
+        ]
+        self.aliases = make(
+            "hash", "aliases", "webmaster: root\nPostmaster: alice, bob\n", tool="postalias"
+        )
+        self.large = [
+            make(kind, kind + "-large", harness.entries(500)) for kind in ("hash", "btree")
+        ]
         self.empty = [make(kind, kind + "-empty", "") for kind in ("hash", "btree")]
         self.probe = make("hash", "probe", "the-probe the-answer-to-the-probe\n")
         self.missing = [name(kind, "missing") for kind in ("hash", "btree")]
@@ -74,10 +108,21 @@ class Tables:
         os.truncate(os.path.join(directory, "cut.db"), 100)
         # Only the write service can store these keys and values; fill() does.
         self.binary = [make(kind, kind + "-binary", "") for kind in ("hash", "btree")]
-        self.private = make("hash", "private", "secret not for you\n")  # exists, but no policy names it
+        self.private = make(
+            "hash", "private", "secret not for you\n"
+        )  # exists, but no policy names it
         self.users, self.groups = "unix:passwd.byname", "unix:group.byname"
-        self.good = [self.plain, self.tree, *self.nul, *self.bare, *self.mixed, self.aliases, *self.large, *self.empty,
-                     *self.binary]
+        self.good = [
+            self.plain,
+            self.tree,
+            *self.nul,
+            *self.bare,
+            *self.mixed,
+            self.aliases,
+            *self.large,
+            *self.empty,
+            *self.binary,
+        ]
         self.failing = [*self.missing, self.garbage, self.wrong, self.cut]
         self.approved = [*self.good, *self.failing, self.probe, self.users, self.groups]
 
@@ -88,11 +133,17 @@ class Tables:
         os.chown(self.directory, owner, 0)
         for file in files:
             os.chown(file, owner, 0)
-        with harness.Client(socket) as client:
+        with protocol.Client(socket) as client:
             for table in self.binary:
                 pairs = [(key, b"v-" + key) for key in BINARY_KEYS]
-                pairs += [(b"empty-value", b""), (LONG_KEY, b"long"), (HEADER_KEY, b"REJECT header"), (b"big", BIG_VALUE),
-                          (b"lf-value", b"one\ntwo"), (b"not-utf8", b"\xff\xfe\x80")]
+                pairs += [
+                    (b"empty-value", b""),
+                    (LONG_KEY, b"long"),
+                    (HEADER_KEY, b"REJECT header"),
+                    (b"big", BIG_VALUE),
+                    (b"lf-value", b"one\ntwo"),
+                    (b"not-utf8", b"\xff\xfe\x80"),
+                ]
                 for key, value in pairs:
                     if client.ask(o_update(table, key, value, 64)) != reply("status", OK):
                         raise AssertionError(f"proxywrite did not store {key[:40]!r}")
@@ -110,7 +161,13 @@ def requests(table):
     return {
         "open": [("request", "open"), ("table", table), ("flags", "0")],
         "lookup": [("request", "lookup"), ("table", table), ("flags", "64"), ("key", "alice")],
-        "update": [("request", "update"), ("table", table), ("flags", "64"), ("key", "alice"), ("value", "v")],
+        "update": [
+            ("request", "update"),
+            ("table", table),
+            ("flags", "64"),
+            ("key", "alice"),
+            ("value", "v"),
+        ],
         "delete": [("request", "delete"), ("table", table), ("flags", "64"), ("key", "alice")],
         "sequence": [("request", "sequence"), ("table", table), ("flags", "64"), ("function", "0")],
     }
@@ -130,72 +187,138 @@ def no_reply(t):
     yield "table first", [attributes("table", t.plain, "request", "open", "flags", 0)]
     yield "table only", [attributes("table", t.plain)]
     yield "REQUEST", [attributes("REQUEST", "lookup", "table", t.plain, "flags", 0, "key", "alice")]
-    yield "request with a blank", [attributes("request ", "lookup", "table", t.plain, "flags", 0, "key", "alice")]
+    yield "request with a blank", [
+        attributes("request ", "lookup", "table", t.plain, "flags", 0, "key", "alice")
+    ]
     yield "reques", [attributes("reques", "open", "table", t.plain, "flags", 0)]
     yield "reply instead of request", [reply("status", 0, "value", "x")]
-    yield "greeting sent back", [harness.GREETING]
+    yield "greeting sent back", [protocol.GREETING]
     yield "binary name", [attributes(b"\xff\x80\x01", "x")]
     yield "long foreign list", [attributes(*["x" * 30, "y" * 30] * 40)]
     yield "foreign list, then request, each read", [attributes("a", "b"), o_open(t.plain)]
 
 
 def unknown_requests(t):
-    for word in ("frob", "", "Lookup", "LOOKUP", "lookup ", " open", "openx", "lookups", "close", "quit", "x" * 2000, "\n",
-                 b"\xff\xfe"):
+    for word in (
+        "frob",
+        "",
+        "Lookup",
+        "LOOKUP",
+        "lookup ",
+        " open",
+        "openx",
+        "lookups",
+        "close",
+        "quit",
+        "x" * 2000,
+        "\n",
+        b"\xff\xfe",
+    ):
         yield f"request {word[:20]!r} alone", [attributes("request", word)]
-        yield f"request {word[:20]!r} with attributes", [attributes("request", word, "table", t.plain, "flags", 0, "key", "x")]
+        yield f"request {word[:20]!r} with attributes", [
+            attributes("request", word, "table", t.plain, "flags", 0, "key", "x")
+        ]
 
 
 def truncated_requests(t):
     for table in (t.plain, t.users, t.private, "nocolon"):
         for kind, pairs in requests(table).items():
             for count in range(1, len(pairs)):
-                yield f"{kind} with {count} of {len(pairs)} attributes, {table[-8:]}", [wire(pairs[:count])]
+                yield f"{kind} with {count} of {len(pairs)} attributes, {table[-8:]}", [
+                    wire(pairs[:count])
+                ]
 
 
 def reshaped_requests(t):
     for kind, pairs in requests(t.plain).items():
         for index, (name, value) in enumerate(pairs):
+
             def made(what, changed, index=index, kind=kind):
                 return f"{kind}: {what} attribute {index + 1}", [wire(changed)]
-            yield made("without", pairs[:index] + pairs[index + 1:])
-            yield made("twice", pairs[:index + 1] + pairs[index:])
+
+            yield made("without", pairs[:index] + pairs[index + 1 :])
+            yield made("twice", pairs[: index + 1] + pairs[index:])
             yield made("foreign before", pairs[:index] + [("bogus", "1")] + pairs[index:])
-            yield made("foreign with empty value before", pairs[:index] + [("bogus", "")] + pairs[index:])
-            yield made("upper-case", pairs[:index] + [(name.upper(), value)] + pairs[index + 1:])
-            yield made("longer name of", pairs[:index] + [(name + "s", value)] + pairs[index + 1:])
-            yield made("shorter name of", pairs[:index] + [(name[:-1], value)] + pairs[index + 1:])
+            yield made(
+                "foreign with empty value before", pairs[:index] + [("bogus", "")] + pairs[index:]
+            )
+            yield made("upper-case", pairs[:index] + [(name.upper(), value)] + pairs[index + 1 :])
+            yield made("longer name of", pairs[:index] + [(name + "s", value)] + pairs[index + 1 :])
+            yield made("shorter name of", pairs[:index] + [(name[:-1], value)] + pairs[index + 1 :])
             if value:
-                yield made("empty value of", pairs[:index] + [(name, "")] + pairs[index + 1:])
+                yield made("empty value of", pairs[:index] + [(name, "")] + pairs[index + 1 :])
             if index + 1 < len(pairs):
-                swapped = pairs[:index] + [pairs[index + 1], pairs[index]] + pairs[index + 2:]
+                swapped = pairs[:index] + [pairs[index + 1], pairs[index]] + pairs[index + 2 :]
                 yield made("next one before", swapped)
         yield f"{kind}: reversed", [wire(pairs[::-1])]
 
 
 def extra_attributes(t):
     for kind, pairs in requests(t.plain).items():
-        for extra in ([("extra", "1")], [("extra", "")], [("flags", "0")], [("request", "open")], [("key", "bob")],
-                      [("a", "b")] * 20):
+        for extra in (
+            [("extra", "1")],
+            [("extra", "")],
+            [("flags", "0")],
+            [("request", "open")],
+            [("key", "bob")],
+            [("a", "b")] * 20,
+        ):
             yield f"{kind} and {len(extra)} extra {extra[0]}", [wire(pairs + extra)]
         # The list is complete except for its terminator; an extra name makes it certain that all was there.
-        yield f"{kind}, extra attribute in two parts", [wire(pairs, end=False) + b"extra\0", READ, b"late\0\0"]
-        yield f"{kind}, extra attribute, more later", [wire(pairs, end=False) + b"extra\0", READ, b"late\0a\0b\0\0"]
+        yield f"{kind}, extra attribute in two parts", [
+            wire(pairs, end=False) + b"extra\0",
+            READ,
+            b"late\0\0",
+        ]
+        yield f"{kind}, extra attribute, more later", [
+            wire(pairs, end=False) + b"extra\0",
+            READ,
+            b"late\0a\0b\0\0",
+        ]
 
 
 def bad_numbers(t):
-    for text in ("", "x", "0x10", "1.5", "1 ", "1\n", "--1", "- 1", "1x", "1e3", "+", "-", " ", "\xb2", "one", "1,000", "1\t"):
+    for text in (
+        "",
+        "x",
+        "0x10",
+        "1.5",
+        "1 ",
+        "1\n",
+        "--1",
+        "- 1",
+        "1x",
+        "1e3",
+        "+",
+        "-",
+        " ",
+        "\xb2",
+        "one",
+        "1,000",
+        "1\t",
+    ):
         for kind, pairs in requests(t.plain).items():
             changed = [(name, text if name == "flags" else value) for name, value in pairs]
             yield f"{kind} with flags {text!r}", [wire(changed)]
-        yield f"sequence with function {text!r}", [attributes("request", "sequence", "table", t.plain, "flags", 0,
-                                                             "function", text)]
+        yield f"sequence with function {text!r}", [
+            attributes("request", "sequence", "table", t.plain, "flags", 0, "function", text)
+        ]
     for text in ("2", "3", "99", "4294967295", "010"):
         yield f"sequence with function {text!r}", [o_sequence(t.plain, text)]
 
 
 def good_numbers(t):
-    for text in ("0", "00", "010", "0" * 47 + "1", "000000000064", "1", "8388608", "268435456", "2147483648"):
+    for text in (
+        "0",
+        "00",
+        "010",
+        "0" * 47 + "1",
+        "000000000064",
+        "1",
+        "8388608",
+        "268435456",
+        "2147483648",
+    ):
         yield f"lookup with flags {text}", [o_lookup(t.plain, "alice", text)]
     for text in ("0", "00", "0" * 47):
         yield f"open with flags {text}", [o_open(t.plain, text)]
@@ -205,40 +328,130 @@ def good_numbers(t):
 
 def table_names(t):
     path = t.plain.partition(":")[2]
-    names = ["", ":", "::", "proxy:", "proxy:proxy:", "proxy", "nocolon", "proxy:nocolon", "proxy:proxy:nocolon", "hash:",
-             "hash", ":x", path, t.private, "proxy:" + t.private, t.plain + "/", t.plain + ".db", t.plain + " ", " " + t.plain,
-             t.plain + "\n", t.plain.replace("hash", "HASH"), t.plain.replace("hash", "btree"), "hash:" + path[1:],
-             "hash:/" + path, t.plain.replace("/plain", "/../tables/plain"), t.plain.replace("/plain", "/./plain"),
-             "proxy:" + t.plain, "proxy:" * 5 + t.plain, "PROXY:" + t.plain, "proxy: " + t.plain, t.plain[:-1], "hash:" + "x" * 5000,
-             "x" * 5000, "unix:passwd", "unix:shadow.byname", "proxy:unix:passwd.byname", "static:x", "environ:PATH",
-             "tcp:localhost:1", "fail:x", "\xff:\xff", "hash:/etc/aliases", "unix:passwd.byname ", "Unix:passwd.byname",
-             "proxyproxy:" + t.plain, "proxy:proxy", "proxy::", ":" + t.plain]
+    names = [
+        "",
+        ":",
+        "::",
+        "proxy:",
+        "proxy:proxy:",
+        "proxy",
+        "nocolon",
+        "proxy:nocolon",
+        "proxy:proxy:nocolon",
+        "hash:",
+        "hash",
+        ":x",
+        path,
+        t.private,
+        "proxy:" + t.private,
+        t.plain + "/",
+        t.plain + ".db",
+        t.plain + " ",
+        " " + t.plain,
+        t.plain + "\n",
+        t.plain.replace("hash", "HASH"),
+        t.plain.replace("hash", "btree"),
+        "hash:" + path[1:],
+        "hash:/" + path,
+        t.plain.replace("/plain", "/../tables/plain"),
+        t.plain.replace("/plain", "/./plain"),
+        "proxy:" + t.plain,
+        "proxy:" * 5 + t.plain,
+        "PROXY:" + t.plain,
+        "proxy: " + t.plain,
+        t.plain[:-1],
+        "hash:" + "x" * 5000,
+        "x" * 5000,
+        "unix:passwd",
+        "unix:shadow.byname",
+        "proxy:unix:passwd.byname",
+        "static:x",
+        "environ:PATH",
+        "tcp:localhost:1",
+        "fail:x",
+        "\xff:\xff",
+        "hash:/etc/aliases",
+        "unix:passwd.byname ",
+        "Unix:passwd.byname",
+        "proxyproxy:" + t.plain,
+        "proxy:proxy",
+        "proxy::",
+        ":" + t.plain,
+    ]
     for name in names:
         for kind, pairs in requests(name).items():
-            if (kind, name) != ("sequence", "proxy:unix:passwd.byname"):  # that one is in the list of differences
+            if (kind, name) != (
+                "sequence",
+                "proxy:unix:passwd.byname",
+            ):  # that one is in the list of differences
                 yield f"{kind} of table {name[:60]!r}", [wire(pairs)]
 
 
 def refused_changes(t):
-    for table in (t.plain, t.tree, t.private, "nocolon", "", t.users, t.missing[0], "proxy:" + t.plain):
+    for table in (
+        t.plain,
+        t.tree,
+        t.private,
+        "nocolon",
+        "",
+        t.users,
+        t.missing[0],
+        "proxy:" + t.plain,
+    ):
         for flags in (0, 64, 524353, 590208):
             yield f"update {table[-12:]} {flags}", [o_update(table, "alice", "changed", flags)]
             yield f"delete {table[-12:]} {flags}", [o_delete(table, "alice", flags)]
     yield "update of an empty key", [o_update(t.plain, "", "", 64)]
     yield "delete of an empty key", [o_delete(t.plain, "", 64)]
-    yield "update, then the old value", [o_update(t.plain, "alice", "changed", 64), READ, o_lookup(t.plain, "alice", 64)]
-    yield "delete, then still there", [o_delete(t.plain, "alice", 64), READ, o_lookup(t.plain, "alice", 64)]
+    yield "update, then the old value", [
+        o_update(t.plain, "alice", "changed", 64),
+        READ,
+        o_lookup(t.plain, "alice", 64),
+    ]
+    yield "delete, then still there", [
+        o_delete(t.plain, "alice", 64),
+        READ,
+        o_lookup(t.plain, "alice", 64),
+    ]
 
 
 def opens(t):
     for table in t.good + [t.users, t.groups]:
         yield f"open {table[-14:]}", [o_open(table, 0)]
-    for flags in (1, 2, 4, 8, 12, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 2097152,
-                  2113600, 16449, 64 | 1):
+    for flags in (
+        1,
+        2,
+        4,
+        8,
+        12,
+        64,
+        128,
+        256,
+        512,
+        1024,
+        2048,
+        4096,
+        8192,
+        16384,
+        32768,
+        65536,
+        131072,
+        262144,
+        2097152,
+        2113600,
+        16449,
+        64 | 1,
+    ):
         yield f"open hash with flags {flags}", [o_open(t.plain, flags)]
         yield f"open unix with flags {flags}", [o_open(t.users, flags)]
     yield "open twice", [o_open(t.tree, 0), READ, o_open(t.tree, 0)]
-    yield "open, then miss, then open", [o_open(t.tree, 0), READ, o_lookup(t.tree, "nobody", 0), READ, o_open(t.tree, 0)]
+    yield "open, then miss, then open", [
+        o_open(t.tree, 0),
+        READ,
+        o_lookup(t.tree, "nobody", 0),
+        READ,
+        o_open(t.tree, 0),
+    ]
 
 
 def looked_up(table, key, flags):
@@ -247,9 +460,32 @@ def looked_up(table, key, flags):
 
 
 def lookups(t):
-    keys = ["alice", "bob", "\\back", '"quoted', "x", "alice@example.com", "@example.com", "key=eq", "nobody", "", "alic",
-            "alicee", "alice ", " alice", "ALICE", "Alice", "@", b"\xc3\xa9t\xc3\xa9", b"\xc3\x89T\xc3\x89", b"\xff",
-            "a" * 5000, "alice\n", "@example.com\t", '"quoted key"']
+    keys = [
+        "alice",
+        "bob",
+        "\\back",
+        '"quoted',
+        "x",
+        "alice@example.com",
+        "@example.com",
+        "key=eq",
+        "nobody",
+        "",
+        "alic",
+        "alicee",
+        "alice ",
+        " alice",
+        "ALICE",
+        "Alice",
+        "@",
+        b"\xc3\xa9t\xc3\xa9",
+        b"\xc3\x89T\xc3\x89",
+        b"\xff",
+        "a" * 5000,
+        "alice\n",
+        "@example.com\t",
+        '"quoted key"',
+    ]
     for table in (t.plain, t.tree):
         for key in keys:
             yield f"{table[-8:]} {key[:20]!r}", looked_up(table, key, 524352)
@@ -268,11 +504,19 @@ def lookups(t):
 
 def folding(t):
     for table in t.mixed:
-        for key, flags in itertools.product(("UPPER", "upper", "lower", "LOWER", "Mixed", "mixed", "MIXED"),
-                                            (0, 64, FOLD, FOLD | 64, 32768, FOLD | 32768, 16449)):
+        for key, flags in itertools.product(
+            ("UPPER", "upper", "lower", "LOWER", "Mixed", "mixed", "MIXED"),
+            (0, 64, FOLD, FOLD | 64, 32768, FOLD | 32768, 16449),
+        ):
             yield f"{table[-12:]} {key} with flags {flags}", looked_up(table, key, flags)
     for flags in (0, FOLD):
-        for key in (b"\xc3\x89T\xc3\x89", b"\xc3\xa9T\xc3\xa9", b"[ALICE]", b"@EXAMPLE.COM", b"ALICE@example.COM"):
+        for key in (
+            b"\xc3\x89T\xc3\x89",
+            b"\xc3\xa9T\xc3\xa9",
+            b"[ALICE]",
+            b"@EXAMPLE.COM",
+            b"ALICE@example.COM",
+        ):
             yield f"plain {key!r} with flags {flags}", looked_up(t.plain, key, flags)
     for key in ("ROOT", "Root", "rOOT", "root", "NOBODY-1"):
         for flags in (0, FOLD, 32768, 64 | FOLD):
@@ -282,23 +526,50 @@ def folding(t):
 
 def stored_forms(t):
     for table in t.nul + t.bare:
-        for flags, key in itertools.product((0, 4, 8, 12, 64 | 4, 64 | 8, FOLD | 4, FOLD | 8), ("alice", "nobody", "", "ALICE")):
+        for flags, key in itertools.product(
+            (0, 4, 8, 12, 64 | 4, 64 | 8, FOLD | 4, FOLD | 8), ("alice", "nobody", "", "ALICE")
+        ):
             yield f"{table[-12:]} {key!r} with flags {flags}", looked_up(table, key, flags)
         for first, second in itertools.product((0, 4, 8), repeat=2):
-            yield f"{table[-12:]} flags {first}, then {second}", [o_lookup(table, "alice", first), READ,
-                                                                 o_lookup(table, "alice", second)]
+            yield f"{table[-12:]} flags {first}, then {second}", [
+                o_lookup(table, "alice", first),
+                READ,
+                o_lookup(table, "alice", second),
+            ]
 
 
 def odd_keys(t):
     for table in t.binary:
-        for key in BINARY_KEYS + [LONG_KEY, HEADER_KEY, b"big", b"empty-value", b"lf-value", b"not-utf8", LONG_KEY + b"x",
-                                  b"x" * (1 << 20), b"two", b"two\n", HEADER_KEY[:-1]]:
+        for key in BINARY_KEYS + [
+            LONG_KEY,
+            HEADER_KEY,
+            b"big",
+            b"empty-value",
+            b"lf-value",
+            b"not-utf8",
+            LONG_KEY + b"x",
+            b"x" * (1 << 20),
+            b"two",
+            b"two\n",
+            HEADER_KEY[:-1],
+        ]:
             yield f"{table[-13:]} {key[:12]!r}, {len(key)} bytes", looked_up(table, key, 64)
 
 
 def users_and_groups(t):
     names = [entry.pw_name for entry in pwd.getpwall()]
-    for name in names + ["no-such-user", "0", "", "root:x", "root ", "a" * 300, b"\xff\xfe", "root\n", "*", "+"]:
+    for name in names + [
+        "no-such-user",
+        "0",
+        "",
+        "root:x",
+        "root ",
+        "a" * 300,
+        b"\xff\xfe",
+        "root\n",
+        "*",
+        "+",
+    ]:
         yield f"user {name[:20]!r}", looked_up(t.users, name, 524352)
     for name in [entry.gr_name for entry in grp.getgrall()] + ["no-such-group", "0", "", b"\x01"]:
         yield f"group {name[:20]!r}", looked_up(t.groups, name, 524352)
@@ -309,7 +580,11 @@ def failing(t):
         for key in ("alice", "", "nobody"):
             yield f"{table[-10:]} {key!r}", [o_lookup(table, key, 64)]
             yield f"{table[-10:]} {key!r} with flags 524352", [o_lookup(table, key, 524352)]
-        yield f"{table[-10:]}, then a good table", [o_lookup(table, "alice", 64), READ, o_lookup(t.plain, "alice", 64)]
+        yield f"{table[-10:]}, then a good table", [
+            o_lookup(table, "alice", 64),
+            READ,
+            o_lookup(t.plain, "alice", 64),
+        ]
         yield f"sequence of {table[-10:]}", [o_sequence(table, 0, 64)]
 
 
@@ -323,7 +598,9 @@ def halves(t):
     for kind in ("update", "delete", "sequence"):
         whole = wire(pairs[kind])
         ends = [index + 1 for index, byte in enumerate(whole) if byte == 0]
-        for length in sorted({cut for end in ends for cut in (end - 1, end, end + 1)} & set(range(1, len(whole) + 1))):
+        for length in sorted(
+            {cut for end in ends for cut in (end - 1, end, end + 1)} & set(range(1, len(whole) + 1))
+        ):
             yield f"{kind}: {length} of {len(whole)} bytes, half-close", [whole[:length], EOF]
     yield "unknown request, half-close", [attributes("request", "frob"), EOF]
     yield "part of an unknown request, half-close", [b"request\0frob\0", EOF]
@@ -334,22 +611,31 @@ def halves(t):
 
 def splits(t):
     """One request in two writes, cut at each byte; the server has read the first before the second is sent."""
-    for whole in (o_lookup(t.plain, "alice", 64), o_open(t.plain, 0), o_sequence(t.plain, 0, 64), o_update(t.plain, "a", "b"),
-                  attributes("request", "frob"), attributes("request", "lookup", "table", t.plain)):
+    for whole in (
+        o_lookup(t.plain, "alice", 64),
+        o_open(t.plain, 0),
+        o_sequence(t.plain, 0, 64),
+        o_update(t.plain, "a", "b"),
+        attributes("request", "frob"),
+        attributes("request", "lookup", "table", t.plain),
+    ):
         for cut in range(1, len(whole)):
             yield f"{whole[8:14]} cut at {cut}", [whole[:cut], whole[cut:]]
     whole = o_lookup(t.plain, "alice", 64)
-    yield "one byte at a time", [whole[index:index + 1] for index in range(len(whole))]
+    yield "one byte at a time", [whole[index : index + 1] for index in range(len(whole))]
 
 
 def mutations(t):
     """Random lists, the same in each run: attributes dropped, doubled, moved, renamed, with other values."""
     choose = random.Random(20220513)
     names = ["request", "table", "flags", "key", "value", "function", "instance_flag", "x"]
-    values = {"request": ["open", "lookup", "update", "delete", "sequence", "frob"],
-              "table": [t.plain, t.private, "nocolon", "proxy:" + t.tree],
-              "flags": ["0", "64", "16384", "x", ""], "key": ["alice", "ALICE", "", "nobody", "\xe9"],
-              "function": ["0", "2", "x"]}
+    values = {
+        "request": ["open", "lookup", "update", "delete", "sequence", "frob"],
+        "table": [t.plain, t.private, "nocolon", "proxy:" + t.tree],
+        "flags": ["0", "64", "16384", "x", ""],
+        "key": ["alice", "ALICE", "", "nobody", "\xe9"],
+        "function": ["0", "2", "x"],
+    }
     for number in range(250):
         pairs = list(choose.choice(list(requests(choose.choice(values["table"])).values())))
         for _ in range(choose.choice((1, 1, 2, 3))):
@@ -371,14 +657,32 @@ def mutations(t):
         yield f"mutation {number}", [wire(pairs)]
 
 
-CATEGORIES = (no_reply, unknown_requests, truncated_requests, reshaped_requests, extra_attributes, bad_numbers, good_numbers,
-              table_names, refused_changes, opens, lookups, folding, stored_forms, odd_keys, users_and_groups, failing,
-              halves, splits, mutations)
+CATEGORIES = (
+    no_reply,
+    unknown_requests,
+    truncated_requests,
+    reshaped_requests,
+    extra_attributes,
+    bad_numbers,
+    good_numbers,
+    table_names,
+    refused_changes,
+    opens,
+    lookups,
+    folding,
+    stored_forms,
+    odd_keys,
+    users_and_groups,
+    failing,
+    halves,
+    splits,
+    mutations,
+)
 
 # ------------------------------------------------------------------------------------- the differences that are meant
 
-DIES = "the process dies"       # All its clients see end of file.
-UNTOLD = "not asserted"         # Seeing it would take waiting for something not to happen.
+DIES = "the process dies"  # All its clients see end of file.
+UNTOLD = "not asserted"  # Seeing it would take waiting for something not to happen.
 FOUND = reply("status", OK, "value", "alice@example.org")
 BAD_LOOKUP = reply("status", BAD, "value", "")
 
@@ -391,17 +695,31 @@ def differences(t):
     # proxymap throws away what else it has read when it replies. A client that pipelines would wait for ever.
     reason = "requests pipelined in one write are all answered, in order"
     yield "two in one write", reason, [ask + bob], FOUND, FOUND + found_bob
-    yield "a bad one and a good one", reason, [attributes("request", "lookup", "x", "y") + bob], BAD_LOOKUP, BAD_LOOKUP + found_bob
-    yield "an unknown one and a good one", reason, [attributes("request", "frob", "a", "b") + bob], \
-        reply("status", BAD), reply("status", BAD) + found_bob
-    yield "one with an extra attribute and a good one", reason, [ask[:-1] + attributes("extra", "1") + bob], \
-        FOUND, FOUND + found_bob
+    yield "a bad one and a good one", reason, [
+        attributes("request", "lookup", "x", "y") + bob
+    ], BAD_LOOKUP, BAD_LOOKUP + found_bob
+    yield "an unknown one and a good one", reason, [
+        attributes("request", "frob", "a", "b") + bob
+    ], reply("status", BAD), reply("status", BAD) + found_bob
+    yield "one with an extra attribute and a good one", reason, [
+        ask[:-1] + attributes("extra", "1") + bob
+    ], FOUND, FOUND + found_bob
     yield "an empty list and a good one", reason, [b"\0" + bob], b"", found_bob
     yield "a hundred in one write", reason, [ask * 100], UNTOLD, FOUND * 100
 
     # scanf-style tolerance of proxymap; real clients send plain decimal, and a strict reader has fewer cases.
     reason = "numbers are plain decimal from 0 to 4294967295, everything else is BAD"
-    for text in ("+1", " 1", "\t1", "\n1", "-0", "4294967296", "4294967297", "8589934593", "-4294967295"):
+    for text in (
+        "+1",
+        " 1",
+        "\t1",
+        "\n1",
+        "-0",
+        "4294967296",
+        "4294967297",
+        "8589934593",
+        "-4294967295",
+    ):
         yield f"flags {text!r}", reason, [o_lookup(t.plain, "alice", text)], FOUND, BAD_LOOKUP
     for text in ("-1", "18446744073709551616", "99999999999999999999999"):
         yield f"flags {text!r}", reason, [o_lookup(t.plain, "alice", text)], DIES, BAD_LOOKUP
@@ -410,42 +728,61 @@ def differences(t):
     reason = "no combination of flags is dangerous: locks are not the client's business"
     for flags in (65536 | 64, 4294967295):
         yield f"lookup with flags {flags}", reason, [o_lookup(t.plain, "alice", flags)], DIES, FOUND
-    yield "open with LOCK and OPEN_LOCK", reason, [o_open(t.plain, 65600)], DIES, reply("status", OK, "flags", 65628)
+    yield "open with LOCK and OPEN_LOCK", reason, [o_open(t.plain, 65600)], DIES, reply(
+        "status", OK, "flags", 65628
+    )
 
     # In proxymap an instance of a table keeps what its clients did to it.
     reason = "an open reply does not show what other requests left behind"
-    yield "open after a hit", reason, [o_open(t.plain, 0), READ, ask, READ, o_open(t.plain, 0)], \
-        reply("status", OK, "flags", 28) + FOUND + reply("status", OK, "flags", 88), \
-        reply("status", OK, "flags", 28) + FOUND + reply("status", OK, "flags", 28)
+    yield "open after a hit", reason, [
+        o_open(t.plain, 0),
+        READ,
+        ask,
+        READ,
+        o_open(t.plain, 0),
+    ], reply("status", OK, "flags", 28) + FOUND + reply("status", OK, "flags", 88), reply(
+        "status", OK, "flags", 28
+    ) + FOUND + reply(
+        "status", OK, "flags", 28
+    )
 
     # The flags reach the client for ever; 32 (pattern) would stop it from looking up parts of an address after the
     # table was repaired.
     reason = "a failing table opens with the type bits that it has when it works"
     for table in t.failing:
-        yield f"open {table[-8:]}", reason, [o_open(table, 0)], reply("status", OK, "flags", 32), reply("status", OK, "flags", 28)
+        yield f"open {table[-8:]}", reason, [o_open(table, 0)], reply(
+            "status", OK, "flags", 32
+        ), reply("status", OK, "flags", 28)
 
     # Clients check and fold UTF-8 themselves when the server does not claim to. In real use proxymap <= 3.10 never does
     # either, because clients open with flags that lack the bit.
     reason = "the UTF-8 layer is left to the client"
-    yield "open with UTF8_REQUEST", reason, [o_open(t.plain, UTF8)], \
-        reply("status", OK, "flags", UTF8 | 1048576 | 28), reply("status", OK, "flags", UTF8 | 28)
-    yield "first request carries UTF8_REQUEST, key is not UTF-8", reason, [o_lookup(t.binary[0], b"\xffkey", UTF8)], \
-        reply("status", NOKEY, "value", ""), reply("status", OK, "value", b"v-\xffkey")
+    yield "open with UTF8_REQUEST", reason, [o_open(t.plain, UTF8)], reply(
+        "status", OK, "flags", UTF8 | 1048576 | 28
+    ), reply("status", OK, "flags", UTF8 | 28)
+    yield "first request carries UTF8_REQUEST, key is not UTF-8", reason, [
+        o_lookup(t.binary[0], b"\xffkey", UTF8)
+    ], reply("status", NOKEY, "value", ""), reply("status", OK, "value", b"v-\xffkey")
 
     # proxymap ends the process of all clients when a type has no sequence.
     reason = "sequence on a type without it is a temporary error for the one who asked"
     for table in (t.users, t.groups):
-        yield f"sequence {table}", reason, [o_sequence(table, 0, 64)], DIES, reply("status", RETRY, "key", "", "value", "")
+        yield f"sequence {table}", reason, [o_sequence(table, 0, 64)], DIES, reply(
+            "status", RETRY, "key", "", "value", ""
+        )
 
     # proxymap aborts without a cursor.
     reason = "the cursor belongs to the connection, and `next` without `first` is the first entry"
     for table in (t.mixed[1],):
-        yield f"next before first {table[-8:]}", reason, [o_sequence(table, 1, 64)], DIES, \
-            reply("status", OK, "key", "Mixed", "value", "m")
+        yield f"next before first {table[-8:]}", reason, [o_sequence(table, 1, 64)], DIES, reply(
+            "status", OK, "key", "Mixed", "value", "m"
+        )
 
     # Both dialects are served on one socket, as the attribute after `table` says; Debian's proxymap knows only one.
     reason = "requests of the dialect of Postfix 3.11 are understood"
-    yield "N open", reason, [n_open(t.plain, 0)], reply("status", BAD, "flags", 0), reply("status", OK, "flags", 28)
+    yield "N open", reason, [n_open(t.plain, 0)], reply("status", BAD, "flags", 0), reply(
+        "status", OK, "flags", 28
+    )
     yield "N lookup", reason, [n_lookup(t.plain, "bob", 0, 20)], BAD_LOOKUP, UNTOLD
 
 
@@ -466,10 +803,15 @@ class DifferentialTest(unittest.TestCase):
         cls.addClassCleanup(lambda: [part.stop() for part in (cls.postfix, cls.jailmapd)])
         cls.postfix = cls.jailmapd = None
         cls.tables = t = Tables()
-        cls.postfix = harness.Postfix("reference", {
-            "proxy_read_maps": " ".join("proxy:" + name for name in t.approved),
-            "proxy_write_maps": " ".join("proxy:" + name for name in t.binary), "smtputf8_enable": "yes",
-        }, ["proxymap unix - - n - - proxymap -o max_use=1", "proxywrite unix - - n - 1 proxymap"]).start()
+        cls.postfix = private_postfix.Postfix(
+            "reference",
+            {
+                "proxy_read_maps": " ".join("proxy:" + name for name in t.approved),
+                "proxy_write_maps": " ".join("proxy:" + name for name in t.binary),
+                "smtputf8_enable": "yes",
+            },
+            ["proxymap unix - - n - - proxymap -o max_use=1", "proxywrite unix - - n - 1 proxymap"],
+        ).start()
         t.fill(cls.postfix.private("proxywrite"))
         cls.jailmapd = harness.Jailmapd("differential", tables=t.approved).start()
         cls.probe = o_lookup(t.probe, "the-probe", 64)
@@ -478,15 +820,19 @@ class DifferentialTest(unittest.TestCase):
     def connect(self, server):
         if server is self.jailmapd:
             return server.client()
+
         # The read service is the proxymap that has no -n option: its name is the program's.
         def reader(pid):
-            return harness.program(pid) == "proxymap" and "proxywrite" not in harness.arguments(pid)
+            return proc.program(pid) == "proxymap" and "proxywrite" not in proc.arguments(pid)
 
         def ended():
             master = server.process.pid
-            return not any(map(reader, harness.some_children(master))) and not any(map(reader, harness.children(master)))
+            return not any(map(reader, proc.some_children(master))) and not any(
+                map(reader, proc.children(master))
+            )
+
         wait_for(ended, "the proxymap process of the last exchange to end")
-        return harness.Client(server.private("proxymap"))
+        return protocol.Client(server.private("proxymap"))
 
     def exchange(self, server, parts):
         """What a server answers to the parts, as bytes; with the word that the connection ended when it did."""
@@ -505,7 +851,11 @@ class DifferentialTest(unittest.TestCase):
                 client.send(self.probe)
                 return answer + client.receive_until(self.probed)
             except Closed as closed:
-                return answer + (closed.args[0] if isinstance(closed.args[0], bytes) else b"") + b"<end>"
+                return (
+                    answer
+                    + (closed.args[0] if isinstance(closed.args[0], bytes) else b"")
+                    + b"<end>"
+                )
             except (BrokenPipeError, ConnectionResetError):
                 return answer + b"<end>"
             except Hung:
@@ -525,11 +875,19 @@ class DifferentialTest(unittest.TestCase):
             count += 1
             expected, found = self.reference(parts), self.exchange(self.jailmapd, parts)
             if expected != found:
-                sent = " + ".join(show(part) if isinstance(part, bytes) else ("(read)" if part is READ else "(half-close)")
-                                  for part in parts)
-                problems.append(f"{name}\n   sent     {sent}\n   proxymap {show(expected)}\n   jailmapd {show(found)}")
+                sent = " + ".join(
+                    show(part)
+                    if isinstance(part, bytes)
+                    else ("(read)" if part is READ else "(half-close)")
+                    for part in parts
+                )
+                problems.append(
+                    f"{name}\n   sent     {sent}\n   proxymap {show(expected)}\n   jailmapd {show(found)}"
+                )
                 if found.endswith(HUNG):
-                    problems.append("the other sequences of this kind were not tried, because waiting takes long")
+                    problems.append(
+                        "the other sequences of this kind were not tried, because waiting takes long"
+                    )
                     break
         if problems:
             self.fail(f"{len(problems)} of {count} answers differ\n" + "\n".join(problems[:40]))
@@ -537,8 +895,12 @@ class DifferentialTest(unittest.TestCase):
 
     def test_size(self):
         """The two servers are compared on more than 200 different byte sequences (splits and half-closes not counted)."""
-        sent = {b"".join(part for part in parts if isinstance(part, bytes))
-                for category in CATEGORIES if category not in (splits, halves) for _, parts in category(self.tables)}
+        sent = {
+            b"".join(part for part in parts if isinstance(part, bytes))
+            for category in CATEGORIES
+            if category not in (splits, halves)
+            for _, parts in category(self.tables)
+        }
         self.assertGreater(len(sent), 200)
 
     def test_no_reply(self):
@@ -622,7 +984,17 @@ class DifferentialTest(unittest.TestCase):
     def test_sequences(self):
         """sequence goes over whole tables in the same order, and past their end."""
         t = self.tables
-        for table in (*t.large, t.plain, t.tree, *t.nul, *t.bare, *t.mixed, *t.empty, *t.binary, t.aliases):
+        for table in (
+            *t.large,
+            t.plain,
+            t.tree,
+            *t.nul,
+            *t.bare,
+            *t.mixed,
+            *t.empty,
+            *t.binary,
+            t.aliases,
+        ):
             transcripts = []
             for server in (self.postfix, self.jailmapd):
                 with self.connect(server) as client:
@@ -636,7 +1008,10 @@ class DifferentialTest(unittest.TestCase):
             expected, found = transcripts
             self.assertEqual(len(expected), len(found), f"entries of {table}")
             for index, (left, right) in enumerate(zip(expected, found)):
-                self.assertTrue(left == right, f"{table} entry {index}: proxymap {show(left)}, jailmapd {show(right)}")
+                self.assertTrue(
+                    left == right,
+                    f"{table} entry {index}: proxymap {show(left)}, jailmapd {show(right)}",
+                )
 
     def test_differences(self):
         """The intended differences, each with its reason: both answers are as stated."""
@@ -645,11 +1020,15 @@ class DifferentialTest(unittest.TestCase):
             if theirs is not UNTOLD:
                 found = self.reference(parts)
                 if found != (b"<end>" if theirs is DIES else theirs):
-                    problems.append(f"{name} ({reason})\n   stated for proxymap {show(theirs)}\n   found {show(found)}")
+                    problems.append(
+                        f"{name} ({reason})\n   stated for proxymap {show(theirs)}\n   found {show(found)}"
+                    )
             if ours is not UNTOLD:
                 found = self.exchange(self.jailmapd, parts)
                 if found != ours:
-                    problems.append(f"{name} ({reason})\n   stated for jailmapd {show(ours)}\n   found {show(found)}")
+                    problems.append(
+                        f"{name} ({reason})\n   stated for jailmapd {show(ours)}\n   found {show(found)}"
+                    )
         self.assertFalse(problems, "\n".join(problems))
 
 
@@ -660,14 +1039,20 @@ class NewDialectTest(unittest.TestCase):
     def setUpClass(cls):
         directory = workspace().directory("new-dialect")
         path = os.path.join(directory, "v")
-        postmap("hash", path, "user0@example.com dest0@mail.example.org\nuser5@example.com dest5@mail.example.org\n")
+        postmap(
+            "hash",
+            path,
+            "user0@example.com dest0@mail.example.org\nuser5@example.com dest5@mail.example.org\n",
+        )
         shutil.copy(path, path + "-bare")
         postmap("hash", path + "-bare", None, "-n")
         cls.table, cls.bare = f"hash:{path}", f"hash:{path}-bare"
         cls.unapproved = f"hash:{path}-not"
         cls.missing = f"hash:{path}-missing"
         cls.users = "unix:passwd.byname"
-        cls.jailmapd = harness.Jailmapd("new-dialect", tables=[cls.table, cls.bare, cls.users, cls.missing])
+        cls.jailmapd = harness.Jailmapd(
+            "new-dialect", tables=[cls.table, cls.bare, cls.users, cls.missing]
+        )
         cls.addClassCleanup(cls.jailmapd.stop)
         cls.jailmapd.start()
 
@@ -680,80 +1065,224 @@ class NewDialectTest(unittest.TestCase):
     def test_n_open(self):
         """N: open gives back every instance flag with the type bits, and never claims UTF8_ACTIVE."""
         for flags in (0, 540736, 542784, 524352, 64, 540737, 524353, 16449, 2637889, 590208):
-            self.frames([(n_open(self.table, flags), reply("status", OK, "flags", flags | 28)),
-                         (n_open(self.users, flags), reply("status", OK, "flags", flags | 16))])
+            self.frames(
+                [
+                    (n_open(self.table, flags), reply("status", OK, "flags", flags | 28)),
+                    (n_open(self.users, flags), reply("status", OK, "flags", flags | 16)),
+                ]
+            )
         self.frames([(n_open("proxy:" + self.table, 540736), reply("status", OK, "flags", 540764))])
 
     def test_n_lookup(self):
         """N: a lookup gives back the request's flags; a hit clears the bit of the stored form that the table has not."""
+
         def ask(table, key, flags):
             return n_lookup(table, key, 540736, flags)
-        self.frames([
-            (ask(self.table, "User5@Example.com", 1589340),
-             reply("status", OK, "flags", 1589336, "value", "dest5@mail.example.org")),
-            (ask(self.table, "nobody@example.com", 1589340), reply("status", NOKEY, "flags", 1589340, "value", "")),
-            (ask(self.bare, "User5@Example.com", 1589340),
-             reply("status", OK, "flags", 1589332, "value", "dest5@mail.example.org")),
-            (ask(self.table, "user0@example.com", 540764),
-             reply("status", OK, "flags", 540760, "value", "dest0@mail.example.org")),
-            (ask(self.table, "user0@example.com", 92), reply("status", OK, "flags", 88, "value", "dest0@mail.example.org")),
-            (ask(self.table, "USER0@example.com", 92), reply("status", NOKEY, "flags", 92, "value", "")),
-            (ask(self.users, "Root", 1589328),
-             reply("status", OK, "flags", 1589328, "value", ":".join(map(str, pwd.getpwnam("root"))))),
-            (ask(self.users, "no-such-user", 1589328), reply("status", NOKEY, "flags", 1589328, "value", "")),
-            (ask(self.missing, "x", 1589340), reply("status", RETRY, "flags", 1589340, "value", "")),
-            # Neither form asked for: the server of 3.11 aborts; here both are tried, as on opening.
-            (n_lookup(self.table, "user0@example.com", 0, 64),
-             reply("status", OK, "flags", 64, "value", "dest0@mail.example.org")),
-        ])
+
+        self.frames(
+            [
+                (
+                    ask(self.table, "User5@Example.com", 1589340),
+                    reply("status", OK, "flags", 1589336, "value", "dest5@mail.example.org"),
+                ),
+                (
+                    ask(self.table, "nobody@example.com", 1589340),
+                    reply("status", NOKEY, "flags", 1589340, "value", ""),
+                ),
+                (
+                    ask(self.bare, "User5@Example.com", 1589340),
+                    reply("status", OK, "flags", 1589332, "value", "dest5@mail.example.org"),
+                ),
+                (
+                    ask(self.table, "user0@example.com", 540764),
+                    reply("status", OK, "flags", 540760, "value", "dest0@mail.example.org"),
+                ),
+                (
+                    ask(self.table, "user0@example.com", 92),
+                    reply("status", OK, "flags", 88, "value", "dest0@mail.example.org"),
+                ),
+                (
+                    ask(self.table, "USER0@example.com", 92),
+                    reply("status", NOKEY, "flags", 92, "value", ""),
+                ),
+                (
+                    ask(self.users, "Root", 1589328),
+                    reply(
+                        "status",
+                        OK,
+                        "flags",
+                        1589328,
+                        "value",
+                        ":".join(map(str, pwd.getpwnam("root"))),
+                    ),
+                ),
+                (
+                    ask(self.users, "no-such-user", 1589328),
+                    reply("status", NOKEY, "flags", 1589328, "value", ""),
+                ),
+                (
+                    ask(self.missing, "x", 1589340),
+                    reply("status", RETRY, "flags", 1589340, "value", ""),
+                ),
+                # Neither form asked for: the server of 3.11 aborts; here both are tried, as on opening.
+                (
+                    n_lookup(self.table, "user0@example.com", 0, 64),
+                    reply("status", OK, "flags", 64, "value", "dest0@mail.example.org"),
+                ),
+            ]
+        )
 
     def test_n_malformed(self):
         """N: the BAD and DENY replies of each request carry flags 0."""
         table = self.table
         head = ("table", table, "instance_flags", 0)
-        changes = [attributes("request", "update", *head, "flags", 0, "key", "a", "value", "b"),
-                   attributes("request", "delete", *head, "flags", 0, "key", "a")]
-        self.frames([
-            (attributes("request", "lookup", *head), reply("status", BAD, "flags", 0, "value", "")),
-            (attributes("request", "lookup", *head, "flags", 0), reply("status", BAD, "flags", 0, "value", "")),
-            (attributes("request", "lookup", *head, "key", "x", "flags", 0), reply("status", BAD, "flags", 0, "value", "")),
-            (attributes("request", "lookup", *head, "flags", "x", "key", "x"), reply("status", BAD, "flags", 0, "value", "")),
-            (attributes("request", "lookup", "table", table, "instance_flags", "x", "flags", 0, "key", "x"),
-             reply("status", BAD, "flags", 0, "value", "")),
-            (attributes("request", "sequence", *head), reply("status", BAD, "flags", 0, "key", "", "value", "")),
-            (attributes("request", "sequence", *head, "flags", 0, "function", 2),
-             reply("status", BAD, "flags", 0, "key", "", "value", "")),
-            (attributes("request", "update", *head), reply("status", BAD, "flags", 0)),
-            (attributes("request", "delete", *head), reply("status", BAD, "flags", 0)),
-            *((change, reply("status", DENY, "flags", 0)) for change in changes),
-            (n_open(self.unapproved), reply("status", DENY, "flags", 0)),
-            (n_open("nocolon"), reply("status", BAD, "flags", 0)),
-            (n_lookup(self.unapproved, "x", 0, 28), reply("status", DENY, "flags", 0, "value", "")),
-            (n_lookup("nocolon", "x", 0, 28), reply("status", BAD, "flags", 0, "value", "")),
-            (attributes("request", "sequence", "table", self.unapproved, "instance_flags", 0, "flags", 0, "function", 0),
-             reply("status", DENY, "flags", 0, "key", "", "value", "")),
-            (attributes("request", "frob", *head), reply("status", BAD)),
-            # An extra attribute is ignored in this dialect too.
-            (n_open(table)[:-1] + attributes("extra", "1"), reply("status", OK, "flags", 28)),
-        ])
+        changes = [
+            attributes("request", "update", *head, "flags", 0, "key", "a", "value", "b"),
+            attributes("request", "delete", *head, "flags", 0, "key", "a"),
+        ]
+        self.frames(
+            [
+                (
+                    attributes("request", "lookup", *head),
+                    reply("status", BAD, "flags", 0, "value", ""),
+                ),
+                (
+                    attributes("request", "lookup", *head, "flags", 0),
+                    reply("status", BAD, "flags", 0, "value", ""),
+                ),
+                (
+                    attributes("request", "lookup", *head, "key", "x", "flags", 0),
+                    reply("status", BAD, "flags", 0, "value", ""),
+                ),
+                (
+                    attributes("request", "lookup", *head, "flags", "x", "key", "x"),
+                    reply("status", BAD, "flags", 0, "value", ""),
+                ),
+                (
+                    attributes(
+                        "request",
+                        "lookup",
+                        "table",
+                        table,
+                        "instance_flags",
+                        "x",
+                        "flags",
+                        0,
+                        "key",
+                        "x",
+                    ),
+                    reply("status", BAD, "flags", 0, "value", ""),
+                ),
+                (
+                    attributes("request", "sequence", *head),
+                    reply("status", BAD, "flags", 0, "key", "", "value", ""),
+                ),
+                (
+                    attributes("request", "sequence", *head, "flags", 0, "function", 2),
+                    reply("status", BAD, "flags", 0, "key", "", "value", ""),
+                ),
+                (attributes("request", "update", *head), reply("status", BAD, "flags", 0)),
+                (attributes("request", "delete", *head), reply("status", BAD, "flags", 0)),
+                *((change, reply("status", DENY, "flags", 0)) for change in changes),
+                (n_open(self.unapproved), reply("status", DENY, "flags", 0)),
+                (n_open("nocolon"), reply("status", BAD, "flags", 0)),
+                (
+                    n_lookup(self.unapproved, "x", 0, 28),
+                    reply("status", DENY, "flags", 0, "value", ""),
+                ),
+                (n_lookup("nocolon", "x", 0, 28), reply("status", BAD, "flags", 0, "value", "")),
+                (
+                    attributes(
+                        "request",
+                        "sequence",
+                        "table",
+                        self.unapproved,
+                        "instance_flags",
+                        0,
+                        "flags",
+                        0,
+                        "function",
+                        0,
+                    ),
+                    reply("status", DENY, "flags", 0, "key", "", "value", ""),
+                ),
+                (attributes("request", "frob", *head), reply("status", BAD)),
+                # An extra attribute is ignored in this dialect too.
+                (n_open(table)[:-1] + attributes("extra", "1"), reply("status", OK, "flags", 28)),
+            ]
+        )
+
+    def test_n_half_closed(self):
+        """N: a request that ends early is BAD in the dialect that is known so far, and the connection ends."""
+        whole, short = n_lookup(self.table, "user0@example.com", 0, 92), reply(
+            "status", BAD, "value", ""
+        )
+        bad = reply("status", BAD, "flags", 0, "value", "")
+        found = reply("status", OK, "flags", 88, "value", "dest0@mail.example.org")
+        known = whole.index(b"instance_flags") + len("instance_flags") + 1
+        for length, expected in (
+            (8, b""),
+            (whole.index(b"instance_flags"), short),
+            (known + 2, bad),
+            (known + 8, bad),
+            (len(whole) - 2, bad),
+            (len(whole) - 1, bad),
+            (len(whole), found),
+        ):
+            with self.jailmapd.client() as client:
+                client.send(whole[:length])
+                client.half_close()
+                self.assertEqual(client.receive_all(), expected, f"{length} of {len(whole)} bytes")
 
     def test_n_sequence(self):
         """N: sequence replies carry the request's flags before key and value."""
+
         def ask(function):
-            return attributes("request", "sequence", "table", self.table, "instance_flags", 540737, "flags", 1589341,
-                              "function", function)
+            return attributes(
+                "request",
+                "sequence",
+                "table",
+                self.table,
+                "instance_flags",
+                540737,
+                "flags",
+                1589341,
+                "function",
+                function,
+            )
+
         with self.jailmapd.client() as client:
             found = [client.ask(ask(function)) for function in (0, 1, 1)]
-        rows = {reply("status", OK, "flags", 1589341, "key", f"user{n}@example.com", "value", f"dest{n}@mail.example.org")
-                for n in (0, 5)}
+        rows = {
+            reply(
+                "status",
+                OK,
+                "flags",
+                1589341,
+                "key",
+                f"user{n}@example.com",
+                "value",
+                f"dest{n}@mail.example.org",
+            )
+            for n in (0, 5)
+        }
         self.assertEqual(set(found[:2]), rows)
         self.assertEqual(found[2], reply("status", NOKEY, "flags", 1589341, "key", "", "value", ""))
 
     def test_n_utf8(self):
         """N: keys that are not ASCII are looked up as bytes, as a client that folds for itself sends them."""
-        self.frames([(n_lookup(self.table, "\xe0user5@example.com", 540736, 1572945),
-                      reply("status", NOKEY, "flags", 1572945, "value", "")),
-                     (n_lookup(self.table, b"\xff\xfe", 540736, 1589340), reply("status", NOKEY, "flags", 1589340, "value", ""))])
+        self.frames(
+            [
+                (
+                    n_lookup(self.table, "\xe0user5@example.com", 540736, 1572945),
+                    reply("status", NOKEY, "flags", 1572945, "value", ""),
+                ),
+                (
+                    n_lookup(self.table, b"\xff\xfe", 540736, 1589340),
+                    reply("status", NOKEY, "flags", 1589340, "value", ""),
+                ),
+            ]
+        )
 
     def test_mixed_dialects(self):
         """Both dialects on one connection, decided for each request, also when pipelined."""
@@ -761,8 +1290,16 @@ class NewDialectTest(unittest.TestCase):
         new = n_lookup(self.table, "user0@example.com", 0, 92)
         old_found = reply("status", OK, "value", "dest0@mail.example.org")
         new_found = reply("status", OK, "flags", 88, "value", "dest0@mail.example.org")
-        self.frames([(old, old_found), (new, new_found), (o_open(self.table, 0), reply("status", OK, "flags", 28)),
-                     (n_open(self.table, 64), reply("status", OK, "flags", 92)), (old, old_found), (new, new_found)])
+        self.frames(
+            [
+                (old, old_found),
+                (new, new_found),
+                (o_open(self.table, 0), reply("status", OK, "flags", 28)),
+                (n_open(self.table, 64), reply("status", OK, "flags", 92)),
+                (old, old_found),
+                (new, new_found),
+            ]
+        )
         with self.jailmapd.client() as client:
             client.send((old + new) * 50)
             for _ in range(50):

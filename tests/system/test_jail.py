@@ -11,7 +11,10 @@ import secrets
 import unittest
 
 import harness
-from harness import DENY, OK, JAIL, attributes, n_lookup, o_sequence, postmap, workspace
+import proc
+import protocol
+from harness import JAIL, postmap, workspace
+from protocol import OK, DENY, attributes, o_sequence, n_lookup
 
 # Users that every system has, other than the one that the helpers run as.
 ALICE, BOB = 1, 2
@@ -23,20 +26,24 @@ MONITOR_MAY = {
     0: "CHOWN: gives a socket its owner",
     2: "DAC_READ_SEARCH: opens approved sources that only their owner can read",
     5: "KILL: ends a child, which is another user's process",
-    6: "SETGID: enters the jail", 7: "SETUID: enters the jail",
+    6: "SETGID: enters the jail",
+    7: "SETUID: enters the jail",
     18: "SYS_CHROOT: enters the jail",
 }
 
 
 def kinds(pid):
     """How many descriptors of each kind a process has: {"seqpacket": 1, ...}."""
-    return dict(collections.Counter(kind.partition(":")[0] for kind in harness.classify(pid).values()))
+    return dict(collections.Counter(kind.partition(":")[0] for kind in proc.classify(pid).values()))
 
 
 def mappings(pid):
     """(rights, path) of every mapping."""
-    lines = harness._read(f"/proc/{pid}/maps").splitlines()
-    return [(fields[1], fields[5] if len(fields) > 5 else "") for fields in (line.split(None, 5) for line in lines)]
+    lines = proc.read(f"/proc/{pid}/maps").splitlines()
+    return [
+        (fields[1], fields[5] if len(fields) > 5 else "")
+        for fields in (line.split(None, 5) for line in lines)
+    ]
 
 
 class JailTest(unittest.TestCase):
@@ -52,31 +59,45 @@ class JailTest(unittest.TestCase):
         cls.tables = {name: f"hash:{os.path.join(directory, name)}" for name in cls.words}
         cls.users = "unix:passwd.byname"
         cls.jailmapd = harness.Jailmapd(
-            "jail", tables=[*[cls.tables[name] for name in ("shared", "alice", "bob")],
-                            (cls.tables["hidden"], {"reveal": "existence"}), (cls.users, {"reveal": "existence"})],
-            allow={str(ALICE): [cls.tables["shared"], cls.tables["alice"], cls.tables["hidden"], cls.users],
-                   str(BOB): [cls.tables["shared"], cls.tables["bob"]]})
+            "jail",
+            tables=[
+                *[cls.tables[name] for name in ("shared", "alice", "bob")],
+                (cls.tables["hidden"], {"reveal": "existence"}),
+                (cls.users, {"reveal": "existence"}),
+            ],
+            allow={
+                str(ALICE): [
+                    cls.tables["shared"],
+                    cls.tables["alice"],
+                    cls.tables["hidden"],
+                    cls.users,
+                ],
+                str(BOB): [cls.tables["shared"], cls.tables["bob"]],
+            },
+        )
         cls.addClassCleanup(cls.jailmapd.stop)
         cls.jailmapd.start()
         cls.runtime_jail = os.path.join(cls.jailmapd.runtime, "empty")
         cls.alice = cls.jailmapd.client(uid=ALICE)
         cls.open.append(cls.alice)
-        cls.found = [cls.alice.lookup(cls.tables[name], "key") for name in ("shared", "alice", "hidden")]
+        cls.found = [
+            cls.alice.lookup(cls.tables[name], "key") for name in ("shared", "alice", "hidden")
+        ]
         cls.found.append(cls.alice.lookup(cls.users, "root"))
-        cls.alice_worker, = cls.jailmapd.wait_roles("worker")
+        (cls.alice_worker,) = cls.jailmapd.wait_roles("worker")
         cls.bob = cls.jailmapd.client(uid=BOB)
         cls.open.append(cls.bob)
         cls.found += [cls.bob.lookup(cls.tables[name], "key") for name in ("shared", "bob")]
         workers = cls.jailmapd.wait_roles("worker", 2)
-        cls.bob_worker, = set(workers) - {cls.alice_worker}
+        (cls.bob_worker,) = set(workers) - {cls.alice_worker}
         # The loader of a table that somebody else has locked waits, and can be looked at.
         cls.locked = cls.tables["shared"].partition(":")[2] + ".db"
         cls.lock = open(cls.locked, "r+b")
         cls.open.append(cls.lock)
         fcntl.flock(cls.lock, fcntl.LOCK_EX)
         cls.refresh_loader()
-        cls.scribe, = cls.jailmapd.wait_roles("scribe")
-        cls.agent, = cls.jailmapd.wait_roles("agent")
+        (cls.scribe,) = cls.jailmapd.wait_roles("scribe")
+        (cls.agent,) = cls.jailmapd.wait_roles("agent")
 
     @classmethod
     def refresh_loader(cls):
@@ -92,7 +113,7 @@ class JailTest(unittest.TestCase):
             pid = self.refresh_loader()
             try:
                 found = look(pid)
-                if harness.alive(pid):
+                if proc.alive(pid):
                     return found
             except (FileNotFoundError, ProcessLookupError):
                 continue
@@ -100,21 +121,41 @@ class JailTest(unittest.TestCase):
 
     def helpers(self, look):
         """role -> look(pid) for one process of each role, two workers."""
-        return {"worker for alice": look(self.alice_worker), "worker for bob": look(self.bob_worker),
-                "scribe": look(self.scribe), "agent": look(self.agent), "loader": self.loader(look)}
+        return {
+            "worker for alice": look(self.alice_worker),
+            "worker for bob": look(self.bob_worker),
+            "scribe": look(self.scribe),
+            "agent": look(self.agent),
+            "loader": self.loader(look),
+        }
 
     def test_at_work(self):
         """The processes looked at are at work: each client got its answers."""
         words = [self.words[name].encode() for name in ("shared", "alice")]
-        self.assertEqual(self.found, [(OK, words[0]), (OK, words[1]), (OK, b"key"), (OK, b"root"), (OK, words[0]),
-                                      (OK, self.words["bob"].encode())])
+        self.assertEqual(
+            self.found,
+            [
+                (OK, words[0]),
+                (OK, words[1]),
+                (OK, b"key"),
+                (OK, b"root"),
+                (OK, words[0]),
+                (OK, self.words["bob"].encode()),
+            ],
+        )
         self.assertEqual(self.alice.lookup(self.tables["shared"], "key"), (OK, words[0]))
 
     def test_programs(self):
         """Each process runs its own program from libexec-dir, and the worker and the loader load no library."""
+
         def look(pid):
-            files = {path for _, path in mappings(pid) if path.startswith("/") and not path.startswith("/memfd:")}
-            return harness.exe(pid), files
+            files = {
+                path
+                for _, path in mappings(pid)
+                if path.startswith("/") and not path.startswith("/memfd:")
+            }
+            return proc.exe(pid), files
+
         for role, (path, files) in self.helpers(look).items():
             name = {"agent": "jailmap-agent-nss"}.get(role, "jailmap-" + role.split()[0])
             self.assertEqual(path, os.path.join(workspace().libexec, name))
@@ -123,8 +164,10 @@ class JailTest(unittest.TestCase):
 
     def test_root_directory(self):
         """Workers, loader and scribe have the empty jail as root and working directory; the agent alone has not."""
+
         def look(pid):
             return os.readlink(f"/proc/{pid}/root"), os.readlink(f"/proc/{pid}/cwd")
+
         for role, (root, cwd) in self.helpers(look).items():
             expected = "/" if role == "agent" else self.runtime_jail
             self.assertEqual((root, cwd), (expected, expected), role)
@@ -139,27 +182,29 @@ class JailTest(unittest.TestCase):
 
     def test_identity(self):
         """All four uids and gids are the unprivileged user's, and there are no supplementary groups."""
-        for role, status in self.helpers(harness.status).items():
+        for role, status in self.helpers(proc.status).items():
             self.assertEqual(status["Uid"].split(), [str(JAIL.pw_uid)] * 4, role)
             self.assertEqual(status["Gid"].split(), [str(JAIL.pw_gid)] * 4, role)
             self.assertEqual(status["Groups"], "", role)
 
     def test_capabilities(self):
         """No helper has a capability in any of the five sets, and none can gain one by executing a program."""
-        for role, status in self.helpers(harness.status).items():
+        for role, status in self.helpers(proc.status).items():
             self.assertEqual([int(status[name], 16) for name in SETS], [0] * 5, role)
             self.assertEqual(status["NoNewPrivs"], "1", role)
 
     def test_filters(self):
         """Every helper runs behind a system call filter."""
-        for role, status in self.helpers(harness.status).items():
+        for role, status in self.helpers(proc.status).items():
             self.assertEqual(status["Seccomp"], "2", role)
 
     def test_limits(self):
         """The kernel lets no helper fork, dump its memory, or (worker, agent) write a file."""
+
         def look(pid):
-            lines = harness._read(f"/proc/{pid}/limits").splitlines()
+            lines = proc.read(f"/proc/{pid}/limits").splitlines()
             return {line[:26].strip(): line[26:].split()[:2] for line in lines[1:]}
+
         for role, limits in self.helpers(look).items():
             none = ["Max processes", "Max core file size"]
             none += ["Max file size"] if role.startswith(("worker", "agent")) else []
@@ -185,31 +230,48 @@ class JailTest(unittest.TestCase):
 
     def test_descriptor_rights(self):
         """A loader cannot write its source, the scribe can only append, and images are mapped read-only."""
+
         def source(pid):
-            fd = next(fd for fd, link in harness.descriptors(pid).items() if link == self.locked)
-            return harness.descriptor_flags(pid, fd) & os.O_ACCMODE
+            fd = next(fd for fd, link in proc.descriptors(pid).items() if link == self.locked)
+            return proc.descriptor_flags(pid, fd) & os.O_ACCMODE
+
         self.assertEqual(self.loader(source), os.O_RDONLY)
-        fd = next(fd for fd, link in harness.descriptors(self.scribe).items() if link == self.jailmapd.log_path)
-        self.assertTrue(harness.descriptor_flags(self.scribe, fd) & os.O_APPEND)
+        fd = next(
+            fd
+            for fd, link in proc.descriptors(self.scribe).items()
+            if link == self.jailmapd.log_path
+        )
+        self.assertTrue(proc.descriptor_flags(self.scribe, fd) & os.O_APPEND)
         for pid in (self.alice_worker, self.bob_worker):
             images = [rights for rights, path in mappings(pid) if path.startswith("/memfd:")]
             self.assertTrue(images)
-            self.assertFalse([rights for rights in images if "w" in rights or "x" in rights], images)
+            self.assertFalse(
+                [rights for rights in images if "w" in rights or "x" in rights], images
+            )
 
     def test_no_writable_code(self):
         """No helper has memory that is both writable and executable, and only programs and the vdso are executable."""
         for role, maps in self.helpers(mappings).items():
-            self.assertFalse([path for rights, path in maps if "w" in rights and "x" in rights], role)
-            self.assertFalse([path for rights, path in maps if "x" in rights and not path.startswith(("/", "[v"))], role)
+            self.assertFalse(
+                [path for rights, path in maps if "w" in rights and "x" in rights], role
+            )
+            self.assertFalse(
+                [
+                    path
+                    for rights, path in maps
+                    if "x" in rights and not path.startswith(("/", "[v"))
+                ],
+                role,
+            )
 
     def test_environment(self):
         """No helper has an environment."""
-        for role, text in self.helpers(lambda pid: harness._read(f"/proc/{pid}/environ")).items():
+        for role, text in self.helpers(lambda pid: proc.read(f"/proc/{pid}/environ")).items():
             self.assertEqual(text, "", role)
 
     def test_images_are_sealed(self):
         """Every image in service is sealed against writing, growing, shrinking and further seals."""
-        images = [fd for fd, kind in harness.classify(self.jailmapd.pid).items() if kind == "memfd"]
+        images = [fd for fd, kind in proc.classify(self.jailmapd.pid).items() if kind == "memfd"]
         self.assertTrue(images)
         sealed = 0
         for fd in images:
@@ -228,8 +290,11 @@ class JailTest(unittest.TestCase):
     def test_compartments(self):
         """Clients of two users have different workers, and a worker's memory holds nothing that only the other may use."""
         self.assertEqual(len({self.alice_worker, self.bob_worker}), 2)
-        for pid, own, other in ((self.alice_worker, "alice", "bob"), (self.bob_worker, "bob", "alice")):
-            memory = harness.memory(pid)
+        for pid, own, other in (
+            (self.alice_worker, "alice", "bob"),
+            (self.bob_worker, "bob", "alice"),
+        ):
+            memory = proc.memory(pid)
             for name in ("shared", own):
                 self.assertIn(self.words[name].encode(), memory)
             self.assertNotIn(self.words[other].encode(), memory)
@@ -238,56 +303,84 @@ class JailTest(unittest.TestCase):
     def test_denied_table_stays_out(self):
         """Every kind of request for another user's table is denied in both dialects and brings nothing into the worker."""
         table = self.tables["bob"]
-        requests = [harness.o_open(table), harness.o_lookup(table, "key", 524352), o_sequence(table, 0),
-                    n_lookup(table, "key", 0, 28), harness.n_open(table), harness.o_lookup("proxy:" + table, "key"),
-                    attributes("request", "sequence", "table", table, "instance_flags", 0, "flags", 0, "function", 0)]
+        requests = [
+            protocol.o_open(table),
+            protocol.o_lookup(table, "key", 524352),
+            o_sequence(table, 0),
+            n_lookup(table, "key", 0, 28),
+            protocol.n_open(table),
+            protocol.o_lookup("proxy:" + table, "key"),
+            attributes(
+                "request",
+                "sequence",
+                "table",
+                table,
+                "instance_flags",
+                0,
+                "flags",
+                0,
+                "function",
+                0,
+            ),
+        ]
         for data in requests:
             self.assertEqual(self.alice.call(data)[0], DENY, data)
-        self.assertNotIn(self.words["bob"].encode(), harness.memory(self.alice_worker))
+        self.assertNotIn(self.words["bob"].encode(), proc.memory(self.alice_worker))
 
     def test_existence(self):
         """With `reveal = existence` no value enters the jail: not that of a file, and not that of a user."""
         self.assertEqual(self.alice.lookup(self.tables["hidden"], "key"), (OK, b"key"))
         self.assertEqual(self.alice.lookup(self.users, "ROOT", 16384), (OK, b"root"))
-        memory = harness.memory(self.alice_worker)
+        memory = proc.memory(self.alice_worker)
         self.assertNotIn(self.words["hidden"].encode(), memory)
         self.assertNotIn(b":/root:/bin/", memory)
 
     def test_monitor_capabilities(self):
         """The monitor keeps only the capabilities that it has a use for, passes none on, and can gain none."""
         pid = self.jailmapd.pid
-        held = harness.capabilities(pid, "CapPrm")
+        held = proc.capabilities(pid, "CapPrm")
         self.assertLessEqual(held, set(MONITOR_MAY))
-        self.assertLessEqual(harness.capabilities(pid, "CapEff"), held)
-        self.assertEqual([harness.capabilities(pid, name) for name in ("CapInh", "CapBnd", "CapAmb")], [set()] * 3)
-        self.assertEqual(harness.status(pid)["NoNewPrivs"], "1")
+        self.assertLessEqual(proc.capabilities(pid, "CapEff"), held)
+        self.assertEqual(
+            [proc.capabilities(pid, name) for name in ("CapInh", "CapBnd", "CapAmb")],
+            [set()] * 3,
+        )
+        self.assertEqual(proc.status(pid)["NoNewPrivs"], "1")
 
     def test_monitor_holds_no_client(self):
         """The monitor keeps no client connection and no table file open, and maps no image."""
-        found = harness.classify(self.jailmapd.pid)
+        found = proc.classify(self.jailmapd.pid)
         streams = [kind for kind in found.values() if kind.startswith("stream")]
         self.assertEqual(len(streams), 1, "the listening socket alone")
         # The source of the table that is being loaded may be open until its loader has it.
-        databases = [kind for kind in found.values() if kind.endswith(".db") and kind != self.locked]
+        databases = [
+            kind for kind in found.values() if kind.endswith(".db") and kind != self.locked
+        ]
         self.assertEqual(databases, [])
-        self.assertFalse([path for _, path in mappings(self.jailmapd.pid) if path.startswith("/memfd:")])
+        self.assertFalse(
+            [path for _, path in mappings(self.jailmapd.pid) if path.startswith("/memfd:")]
+        )
 
     def test_monitor_reads_no_data(self):
         """Nothing that a client sent and nothing that a table holds is in the monitor's memory."""
         key = "key-" + secrets.token_hex(12)
         self.alice.lookup(self.tables["alice"], key)
-        self.assertIn(key.encode(), harness.memory(self.alice_worker), "the way of looking works")
-        memory = harness.memory(self.jailmapd.pid, files=False)
+        self.assertIn(key.encode(), proc.memory(self.alice_worker), "the way of looking works")
+        memory = proc.memory(self.jailmapd.pid, files=False)
         self.assertIn(self.tables["alice"].encode(), memory, "the way of looking works")
         for word in (key, *self.words.values()):
             self.assertNotIn(word.encode(), memory)
         for pid in (self.scribe, self.agent):
             for word in (key, *self.words.values()):
-                self.assertNotIn(word.encode(), harness.memory(pid))
+                self.assertNotIn(word.encode(), proc.memory(pid))
 
     def test_monitor_links_no_parser(self):
         """No library for tables, patterns or SQL is in the monitor's address space, and no name service module."""
-        libraries = {os.path.basename(path) for _, path in mappings(self.jailmapd.pid) if ".so" in path}
+        libraries = {
+            os.path.basename(path) for _, path in mappings(self.jailmapd.pid) if ".so" in path
+        }
         for library in libraries:
-            self.assertNotRegex(library, r"^lib(db|lmdb|pcre|sqlite|pq|maria|mysql|ldap|jansson|cdb|sodium)")
+            self.assertNotRegex(
+                library, r"^lib(db|lmdb|pcre|sqlite|pq|maria|mysql|ldap|jansson|cdb|sodium)"
+            )
         self.assertTrue(libraries)
