@@ -41,8 +41,8 @@ struct policy_table {
 struct policy_allow {
     char *title; /* as written */
     uid_t uid;
-    bool all;     /* "*" was among them */
     bool *tables; /* by index in policy.tables */
+    bool all;     /* "*" was among them */
 };
 
 struct policy {

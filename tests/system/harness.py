@@ -1,4 +1,4 @@
-"""What the system tests stand on: a private directory, real daemons, a protocol client, and /proc.
+"""What the system tests stand on: a private directory, the programs installed into it, and daemons that end with the run.
 
 Runs as root inside tests/system/run. It may write below one directory that it makes itself in /var/lib, start
 processes, and signal processes that it started or inherited from those (it makes itself the reaper of orphans, so
@@ -16,14 +16,17 @@ import pwd
 import re
 import shutil
 import signal
-import socket
-
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
+import unittest
+
+import proc
+import protocol
+from protocol import RETRY
+from waiting import LIMIT, Hung, wait_for
+
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -407,7 +410,7 @@ class Jailmapd:
         )
 
     def client(self, **options):
-        return Client(self.socket, **options)
+        return protocol.Client(self.socket, **options)
 
     def query(self, *arguments, stdin=b""):
         """Runs `jailmap query -s SOCKET ...`; returns (exit status, stdout, stderr)."""
@@ -418,3 +421,46 @@ class Jailmapd:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Case(unittest.TestCase):
+    """A test with a directory for tables, and with jailmapds and clients that end with it."""
+
+    def setUp(self):
+        self.directory = workspace().directory("tables")
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def table(self, name, text=None, kind="hash", *options):
+        """A table in this test's directory; with text, its database is made."""
+        if text is not None:
+            postmap(kind, self.path(name), text, *options)
+        return f"{kind}:{self.path(name)}"
+
+    def jailmapd(self, tables=(), start=True, **options):
+        daemon = harness.Jailmapd("faults", tables=tables, **options)
+        self.addCleanup(daemon.stop)
+        return daemon.start() if start else daemon
+
+    def client(self, daemon, **options):
+        client = daemon.client(**options)
+        self.addCleanup(client.close)
+        return client
+
+    def eventually(self, client, table, key, answer, before=(RETRY, b"")):
+        """Waits for the right answer of a lookup. Until workers have what the log told of, it may be `before`, and nothing else."""
+
+        def right():
+            found = client.lookup(table, key)
+            self.assertIn(found, (answer, before))
+            return found == answer
+
+        wait_for(right, f"{key} in {table} to be {answer[1][:40]!r}")
+
+    def lock(self, path):
+        """Holds the lock that postmap holds while it writes; closed by the test, or at its end."""
+        file = open(path, "r+b")
+        self.addCleanup(file.close)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return file

@@ -1,0 +1,209 @@
+"""The name service fails, hangs or is not there: a temporary error, never "not found".
+
+A module of this test, built here, stands in for libnss_hesiod in a private mount namespace, which ends with the last
+process in it. The system's own nsswitch.conf and modules stay as they are.
+"""
+
+import os
+import re
+
+import harness
+from harness import workspace
+from protocol import OK, NOKEY, RETRY, o_lookup, reply
+
+
+NSS_MODULE = r"""
+#include <errno.h>
+#include <grp.h>
+#include <nss.h>
+#include <pwd.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A name service that does what the name asks for. */
+static enum nss_status act(const char *name, size_t room, int *errnop)
+{
+    static const struct { const char *name; enum nss_status status; int error; } acts[] = {
+        { "fault-unavail-eio", NSS_STATUS_UNAVAIL, EIO },
+        { "fault-unavail-enoent", NSS_STATUS_UNAVAIL, ENOENT },
+        { "fault-unavail-refused", NSS_STATUS_UNAVAIL, ECONNREFUSED },
+        { "fault-unavail-eacces", NSS_STATUS_UNAVAIL, EACCES },
+        { "fault-tryagain", NSS_STATUS_TRYAGAIN, EAGAIN },
+        { "fault-enomem", NSS_STATUS_TRYAGAIN, ENOMEM },
+        { "nss-present", NSS_STATUS_SUCCESS, 0 },
+    };
+    if (strcmp(name, "nss-long") == 0 || strcmp(name, "fault-too-long") == 0) {
+        if (room >= (name[0] == 'n' ? 100000u : 1u << 24))
+            return NSS_STATUS_SUCCESS;
+        *errnop = ERANGE;
+        return NSS_STATUS_TRYAGAIN;
+    }
+    if (strcmp(name, "fault-hang") == 0)
+        for (;;)
+            sleep(1000);
+    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
+        if (strcmp(name, acts[i].name) == 0) {
+            *errnop = acts[i].error;
+            return acts[i].status;
+        }
+    *errnop = ENOENT;
+    return NSS_STATUS_NOTFOUND;
+}
+
+enum nss_status _nss_hesiod_getpwnam_r(const char *name, struct passwd *pw, char *buffer, size_t room, int *errnop)
+{
+    enum nss_status status = act(name, room, errnop);
+
+    (void)buffer;
+    if (status == NSS_STATUS_SUCCESS)
+        *pw = (struct passwd){ .pw_name = "nss-user", .pw_passwd = "x", .pw_uid = 4242, .pw_gid = 4343,
+                               .pw_gecos = "", .pw_dir = "/", .pw_shell = "/bin/sh" };
+    return status;
+}
+
+enum nss_status _nss_hesiod_getgrnam_r(const char *name, struct group *gr, char *buffer, size_t room, int *errnop)
+{
+    static char *members[] = { "one", "two", NULL };
+    enum nss_status status = act(name, room, errnop);
+
+    (void)buffer;
+    if (status == NSS_STATUS_SUCCESS)
+        *gr = (struct group){ .gr_name = "nss-group", .gr_passwd = "x", .gr_gid = 4343, .gr_mem = members };
+    return status;
+}
+"""
+
+# Prints what getpwnam_r returns for each name on the command line: the error number, and whether there is an entry.
+NSS_PROBE = r"""
+import ctypes, sys
+libc = ctypes.CDLL(None)
+entry, buffer = ctypes.create_string_buffer(1024), ctypes.create_string_buffer(1 << 18)
+for name in sys.argv[1:]:
+    result = ctypes.c_void_p()
+    code = libc.getpwnam_r(name.encode(), entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(result))
+    print(name, code, int(bool(result.value)))
+"""
+
+
+class NameServiceTest(harness.Case):
+    """The name service fails. A module of this test stands in for libnss_hesiod in a private mount namespace."""
+
+    @classmethod
+    def setUpClass(cls):
+        place = workspace().directory("nss")
+        source = workspace().write(place, "nss.c", NSS_MODULE)
+        module = os.path.join(place, "module.so")
+        code, _, errors = harness.run(["cc", "-shared", "-fPIC", "-O1", "-o", module, source])
+        if code != 0:
+            raise AssertionError(errors)
+        code, out, _ = harness.run(["/sbin/ldconfig", "-p"])
+        target = re.search(r"libnss_hesiod\.so\.2 .*=> (\S+)", out)
+        path = os.path.realpath(target.group(1)) if target else None
+        if path is None:
+            found = [
+                os.path.join(folder, name)
+                for folder in ("/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/lib64")
+                if os.path.isdir(folder)
+                for name in os.listdir(folder)
+                if name == "libnss_hesiod.so.2"
+            ]
+            path = os.path.realpath(found[0])
+        switch = workspace().write(
+            place, "nsswitch.conf", "passwd: files hesiod\ngroup: files hesiod\n"
+        )
+        # The mounts are in a namespace of their own, and end with the last process in it.
+        script = (
+            f'mount --bind {switch} /etc/nsswitch.conf && mount --bind {module} {path} && exec "$@"'
+        )
+        cls.wrap = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+        cls.place = place
+
+    def probe(self, *names):
+        """What getpwnam_r does with names in the namespace: {name: (error, found)}."""
+        code, out, errors = harness.run([*self.wrap, "/usr/bin/python3", "-c", NSS_PROBE, *names])
+        self.assertEqual(code, 0, errors)
+        return {
+            name: (int(error), int(found))
+            for name, error, found in (line.split() for line in out.splitlines())
+        }
+
+    def test_name_service_fails(self):
+        """A name service failure of any kind is RETRY, never NOKEY, for users and groups; hits and misses stay what they are."""
+        faults = [
+            "fault-unavail-eio",
+            "fault-unavail-refused",
+            "fault-unavail-eacces",
+            "fault-tryagain",
+            "fault-enomem",
+            "fault-unavail-enoent",
+            "fault-too-long",
+        ]
+        measured = self.probe(*faults, "nss-present", "nss-absent", "root")
+        # The premise: the C library does tell these failures from a name that is not there.
+        for name in faults:
+            self.assertNotEqual(measured[name][0], 0, name)
+            self.assertEqual(measured[name][1], 0, name)
+        self.assertEqual(measured["nss-absent"], (0, 0))
+        self.assertEqual((measured["nss-present"], measured["root"]), ((0, 1), (0, 1)))
+        users, groups = "unix:passwd.byname", "unix:group.byname"
+        daemon = self.jailmapd([users, groups], start=False)
+        daemon.start(wrap=self.wrap)
+        client = self.client(daemon)
+        problems = []
+        for name in faults * 2:
+            for table in (users, groups):
+                found = client.lookup(table, name)
+                if found != (RETRY, b""):
+                    problems.append((table, name, found))
+                self.assertEqual(client.lookup(users, "root")[0], OK)
+                self.assertEqual(client.lookup(table, "nss-absent"), (NOKEY, b""))
+        self.assertEqual(problems, [])
+        self.assertEqual(
+            client.lookup(users, "nss-present"), (OK, b"nss-user:x:4242:4343::/:/bin/sh")
+        )
+        self.assertEqual(client.lookup(groups, "nss-present"), (OK, b"nss-group:x:4343:one,two"))
+        self.assertEqual(client.lookup(users, "nss-long")[0], OK)
+        daemon.wait_log(
+            rf'warning: table "{users}" failed: .*; lookups get a temporary error meanwhile'
+        )
+
+    def test_name_service_missing(self):
+        """A module of nsswitch.conf that is not installed is a failure for what no other source has, not a miss."""
+        switch = workspace().write(
+            self.directory,
+            "nsswitch.conf",
+            "passwd: files nosuchmodule [UNAVAIL=return]\ngroup: files\n",
+        )
+        wrap = [*self.wrap[:-2], f'mount --bind {switch} /etc/nsswitch.conf && exec "$@"', "sh"]
+        code, out, errors = harness.run(
+            [*wrap, "/usr/bin/python3", "-c", NSS_PROBE, "no-such-user", "root"]
+        )
+        self.assertEqual(code, 0, errors)
+        error = int(out.split()[1])
+        daemon = self.jailmapd(["unix:passwd.byname"], start=False)
+        daemon.start(wrap=wrap)
+        client = self.client(daemon)
+        self.assertEqual(client.lookup("unix:passwd.byname", "root")[0], OK)
+        # The C library reports a missing module as an error or, in some versions, not at all.
+        self.assertEqual(
+            client.lookup("unix:passwd.byname", "no-such-user"), (RETRY if error else NOKEY, b"")
+        )
+
+    def test_name_service_hangs(self):
+        """A name service that hangs delays only those who ask it; when its agent ends they get RETRY, and it works again."""
+        table, users = self.table("a", "key value\n"), "unix:passwd.byname"
+        daemon = self.jailmapd([table, users], start=False, socket_options={"workers": 1})
+        daemon.start(wrap=self.wrap)
+        stuck, other = self.client(daemon), self.client(daemon)
+        code, root = stuck.lookup(users, "root")
+        self.assertEqual(code, OK)
+        stuck.send(o_lookup(users, "fault-hang", 64))
+        for _ in range(100):
+            self.assertEqual(other.lookup(table, "key"), (OK, b"value"))
+            self.assertEqual(other.lookup(table, "absent"), (NOKEY, b""))
+        (agent,) = daemon.wait_roles("agent")
+        harness.kill(agent)
+        self.assertEqual(stuck.receive(), reply("status", RETRY, "value", ""))
+        self.eventually(stuck, users, "root", (OK, root))
+        stuck.send(o_lookup(users, "fault-hang", 64))
+        self.assertEqual(daemon.stop(), 0)
