@@ -63,22 +63,20 @@ char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, c
         declared = slice_is(name, policy->tables[i].name);
     if (!declared)
         fprintf(out, "table \"%s\" { }  ", escaped);
-    if (allow != NULL && allow->all) { /* which every table then is for */
-        fclose(out);
-        text[len - 1] = '\0';
-        return text;
-    }
     if (allow != NULL)
         fprintf(out, "allow \"%s\" { tables = {", allow->title);
     else
         fprintf(out, "allow \"%u\" { tables = {", (unsigned)uid);
-    for (size_t i = 0; allow != NULL && i < policy->ntables; i++)
+    if (allow != NULL && allow->all) /* names every table that is declared */
+        fputs("\"*\"} }", out);
+    for (size_t i = 0; allow != NULL && !allow->all && i < policy->ntables; i++)
         if (allow->tables[i]) {
             struct slice its = {policy->tables[i].name, strlen(policy->tables[i].name)};
 
             fprintf(out, "\"%s\", ", policy_escape(its, other, sizeof other));
         }
-    fprintf(out, "\"%s\"} }", escaped);
+    if (allow == NULL || !allow->all)
+        fprintf(out, "\"%s\"} }", escaped);
     fclose(out);
     text[len - 1] = '\0';
     return text;

@@ -1,7 +1,8 @@
-"""What is sent to Debian's proxymap and to jailmapd: table files, byte sequences, and the differences that are meant.
+"""What is sent to Debian's proxymap and to jailmapd: table files, byte sequences, and the
+differences that are meant.
 
-A case is a name and a list of parts: bytes to send, READ, EOF. The functions here only make them; test_differential.py
-sends them.
+A case is a name and a list of parts: bytes to send, READ, EOF. The functions here only make them;
+test_differential.py sends them.
 """
 
 import grp
@@ -69,7 +70,8 @@ class Tables:
 
         small = (
             "alice alice@example.org\nbob bob@example.org, carol@example.org\n\\back slash\n"
-            '"quoted key" quoted\nx 1\nalice@example.com two words\n@example.com catch-all\nkey=eq eq\n'
+            '"quoted key" quoted\nx 1\nalice@example.com two words\n'
+            "@example.com catch-all\nkey=eq eq\n"
             "\xc3\xa9t\xc3\xa9 summer\n".encode("latin-1").decode("utf-8")
         )
         self.plain = make("hash", "plain", small)
@@ -144,7 +146,7 @@ class Tables:
             os.chmod(file, 0o644)
 
 
-# ------------------------------------------------------------------------------------------------------- cases
+# -------------------------------------------------------------------------------------------- cases
 
 
 def requests(table):
@@ -255,7 +257,8 @@ def extra_attributes(t):
             [("a", "b")] * 20,
         ):
             yield f"{kind} and {len(extra)} extra {extra[0]}", [wire(pairs + extra)]
-        # The list is complete except for its terminator; an extra name makes it certain that all was there.
+        # The list is complete except for its terminator; an extra name makes it certain that all
+        # was there.
         yield f"{kind}, extra attribute in two parts", [
             wire(pairs, end=False) + b"extra\0",
             READ,
@@ -446,7 +449,8 @@ def opens(t):
 
 
 def looked_up(table, key, flags):
-    """A lookup as a real client does it: the table is opened before, with flags that do not depend on the request."""
+    """A lookup as a real client does it: the table is opened before, with flags that do not depend
+    on the request."""
     return [o_open(table, 0), READ, o_lookup(table, key, flags)]
 
 
@@ -601,7 +605,8 @@ def halves(t):
 
 
 def splits(t):
-    """One request in two writes, cut at each byte; the server has read the first before the second is sent."""
+    """One request in two writes, cut at each byte; the server has read the first before the second
+    is sent."""
     for whole in (
         o_lookup(t.plain, "alice", 64),
         o_open(t.plain, 0),
@@ -617,7 +622,8 @@ def splits(t):
 
 
 def mutations(t):
-    """Random lists, the same in each run: attributes dropped, doubled, moved, renamed, with other values."""
+    """Random lists, the same in each run: attributes dropped, doubled, moved, renamed, with other
+    values."""
     choose = random.Random(20220513)
     names = ["request", "table", "flags", "key", "value", "function", "instance_flag", "x"]
     values = {
@@ -670,7 +676,7 @@ CATEGORIES = (
     mutations,
 )
 
-# ------------------------------------------------------------------------------------- the differences that are meant
+# ------------------------------------------------------------------- the differences that are meant
 
 DIES = "the process dies"  # All its clients see end of file.
 UNTOLD = "not asserted"  # Seeing it would take waiting for something not to happen.
@@ -683,7 +689,8 @@ def differences(t):
     ask, bob = o_lookup(t.plain, "alice", 64), o_lookup(t.plain, "bob", 64)
     found_bob = reply("status", OK, "value", "bob@example.org, carol@example.org")
 
-    # proxymap throws away what else it has read when it replies. A client that pipelines would wait for ever.
+    # proxymap throws away what else it has read when it replies. A client that pipelines would wait
+    # for ever.
     reason = "requests pipelined in one write are all answered, in order"
     yield "two in one write", reason, [ask + bob], FOUND, FOUND + found_bob
     yield "a bad one and a good one", reason, [
@@ -698,7 +705,8 @@ def differences(t):
     yield "an empty list and a good one", reason, [b"\0" + bob], b"", found_bob
     yield "a hundred in one write", reason, [ask * 100], UNTOLD, FOUND * 100
 
-    # scanf-style tolerance of proxymap; real clients send plain decimal, and a strict reader has fewer cases.
+    # scanf-style tolerance of proxymap; real clients send plain decimal, and a strict reader has
+    # fewer cases.
     reason = "numbers are plain decimal from 0 to 4294967295, everything else is BAD"
     for text in (
         "+1",
@@ -737,16 +745,16 @@ def differences(t):
         "status", OK, "flags", 28
     )
 
-    # The flags reach the client for ever; 32 (pattern) would stop it from looking up parts of an address after the
-    # table was repaired.
+    # The flags reach the client for ever; 32 (pattern) would stop it from looking up parts of an
+    # address after the table was repaired.
     reason = "a failing table opens with the type bits that it has when it works"
     for table in t.failing:
         yield f"open {table[-8:]}", reason, [o_open(table, 0)], reply(
             "status", OK, "flags", 32
         ), reply("status", OK, "flags", 28)
 
-    # Clients check and fold UTF-8 themselves when the server does not claim to. In real use proxymap <= 3.10 never does
-    # either, because clients open with flags that lack the bit.
+    # Clients check and fold UTF-8 themselves when the server does not claim to. In real use
+    # proxymap <= 3.10 never does either, because clients open with flags that lack the bit.
     reason = "the UTF-8 layer is left to the client"
     yield "open with UTF8_REQUEST", reason, [o_open(t.plain, UTF8)], reply(
         "status", OK, "flags", UTF8 | 1048576 | 28
@@ -769,7 +777,8 @@ def differences(t):
             "status", OK, "key", "Mixed", "value", "m"
         )
 
-    # Both dialects are served on one socket, as the attribute after `table` says; Debian's proxymap knows only one.
+    # Both dialects are served on one socket, as the attribute after `table` says; Debian's proxymap
+    # knows only one.
     reason = "requests of the dialect of Postfix 3.11 are understood"
     yield "N open", reason, [n_open(t.plain, 0)], reply("status", BAD, "flags", 0), reply(
         "status", OK, "flags", 28

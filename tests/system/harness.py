@@ -1,9 +1,11 @@
-"""What the system tests stand on: a private directory, the programs installed into it, and daemons that end with the run.
+"""What the system tests stand on: a private directory, the programs installed into it, and daemons
+that end with the run.
 
-Runs as root inside tests/system/run. It may write below one directory that it makes itself in /var/lib, start
-processes, and signal processes that it started or inherited from those (it makes itself the reaper of orphans, so
-that nothing it caused can escape). It must never touch the host's mail set-up, end a process by name, or sleep
-where a test's truth would depend on the time slept: everything waits for a condition.
+Runs as root inside tests/system/run. It may write below one directory that it makes itself in
+/var/lib, start processes, and signal processes that it started or inherited from those (it makes
+itself the reaper of orphans, so that nothing it caused can escape). It must never touch the host's
+mail set-up, end a process by name, or sleep where a test's truth would depend on the time slept:
+everything waits for a condition.
 """
 
 import atexit
@@ -27,10 +29,10 @@ import protocol
 from protocol import RETRY
 from waiting import LIMIT, Hung, wait_for
 
-
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# The unprivileged account that the daemon's children run as. Every system has it, so no test creates users.
+# The unprivileged account that the daemon's children run as. Every system has it, so no test
+# creates users.
 JAIL_USER = "nobody"
 JAIL = pwd.getpwnam(JAIL_USER)
 
@@ -44,7 +46,8 @@ class Stopped(KeyboardInterrupt):
 
 
 class Workspace:
-    """The private directory of one run, the programs installed into it, and everything started in it."""
+    """The private directory of one run, the programs installed into it, and everything started in
+    it."""
 
     def __init__(self):
         if os.geteuid() != 0:
@@ -64,7 +67,8 @@ class Workspace:
         self.jailmapd = os.path.join(self.prefix, "sbin/jailmapd")
         self.jailmap = os.path.join(self.prefix, "bin/jailmap")
         self.libexec = os.path.join(self.prefix, "libexec/jailmap")
-        # A Postfix configuration only for postmap and postalias. Without UTF-8 checks they store any byte.
+        # A Postfix configuration only for postmap and postalias. Without UTF-8 checks they store
+        # any byte.
         self.map_config = self.directory("maps-config")
         self.write(
             self.map_config,
@@ -103,7 +107,8 @@ class Workspace:
                 sys.exit(f"tests/system/run: make install did not install {path}")
 
     def directory(self, name, mode=0o755, owner=(0, 0)):
-        """A new directory in the private one; `name` gets a number so that no two tests share one."""
+        """A new directory in the private one; `name` gets a number so that no two tests share
+        one."""
         path = os.path.join(self.root, f"{name}.{next(self.counter)}")
         os.mkdir(path)
         os.chown(path, *owner)
@@ -123,7 +128,8 @@ class Workspace:
         self.stops.append(stop)
 
     def close(self):
-        """Ends everything this run started and removes the directory. Safe to call twice and from anywhere."""
+        """Ends everything this run started and removes the directory. Safe to call twice and from
+        anywhere."""
         if os.getpid() != self.owner or self.root is None:
             return
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -169,7 +175,8 @@ _workspace = None
 
 
 def new_log_lines(limit=12, width=300):
-    """(path, lines) of each daemon log that grew since the last call; a runner shows them below a failed test."""
+    """(path, lines) of each daemon log that grew since the last call; a runner shows them below a
+    failed test."""
     for path, seen in logs.items():
         with contextlib.suppress(FileNotFoundError):
             with open(path, "rb") as file:
@@ -196,7 +203,8 @@ def _die_with_parent():
 
 
 def start(command, **options):
-    """Popen in its own session (Ctrl-C reaches only the runner, which ends it), with a clean environment."""
+    """Popen in its own session (Ctrl-C reaches only the runner, which ends it), with a clean
+    environment."""
     options.setdefault("env", {"PATH": PATH})
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("cwd", "/")
@@ -243,7 +251,8 @@ def kill(pid, number=signal.SIGKILL):
 
 
 def postmap(kind, path, text=None, *options, tool="postmap"):
-    """Builds kind:path (path without suffix) with the system's postmap; `text` becomes its source file."""
+    """Builds kind:path (path without suffix) with the system's postmap; `text` becomes its source
+    file."""
     if text is not None:
         Workspace.write(os.path.dirname(path), os.path.basename(path), text)
     code, _, errors = run(
@@ -290,7 +299,8 @@ def config_text(runtime, *, tables=(), allow=None, listen=None, user=JAIL_USER, 
 
 
 class Jailmapd:
-    """One jailmapd in the foreground with its own directory: configuration, run directory, socket, captured log."""
+    """One jailmapd in the foreground with its own directory: configuration, run directory, socket,
+    captured log."""
 
     ROLES = {
         "jailmap-worker": "worker",
@@ -363,7 +373,8 @@ class Jailmapd:
         return code
 
     def mark(self):
-        """The present end of the log; give it to log() and wait_log() to look only at what comes after."""
+        """The present end of the log; give it to log() and wait_log() to look only at what comes
+        after."""
         try:
             return os.path.getsize(self.log_path)
         except FileNotFoundError:
@@ -378,7 +389,8 @@ class Jailmapd:
             return ""
 
     def wait_log(self, pattern, since=0):
-        """Waits until the log has a line that contains `pattern` (a regular expression); returns the match."""
+        """Waits until the log has a line that contains `pattern` (a regular expression); returns
+        the match."""
 
         def look():
             if self.process is not None and self.process.poll() is not None:
@@ -449,7 +461,8 @@ class Case(unittest.TestCase):
         return client
 
     def eventually(self, client, table, key, answer, before=(RETRY, b"")):
-        """Waits for the right answer of a lookup. Until workers have what the log told of, it may be `before`, and nothing else."""
+        """Waits for the right answer of a lookup. Until workers have what the log told of, it may
+        be `before`, and nothing else."""
 
         def right():
             found = client.lookup(table, key)

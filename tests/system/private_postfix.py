@@ -1,8 +1,8 @@
 """A private Postfix from Debian's package, and one SMTP session with it.
 
-Runs as root inside tests/system/run. Configuration, queue and data are below the private directory of the run, the
-ports are free ones of the loopback address. It must never read or write the host's own mail set-up, and ends its
-processes by pid.
+Runs as root inside tests/system/run. Configuration, queue and data are below the private directory
+of the run, the ports are free ones of the loopback address. It must never read or write the host's
+own mail set-up, and ends its processes by pid.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ DAEMONS = "/usr/lib/postfix/sbin"
 
 
 def free_ports(count):
-    """Different TCP ports that are free on the loopback address now; harness.start() tries again when one is taken since."""
+    """Different TCP ports that are free on the loopback address now; harness.start() tries again
+    when one is taken since."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -32,7 +33,8 @@ def free_ports(count):
 
 
 class Postfix:
-    """A private Postfix: Debian's programs with their own configuration, queue and data, master in the foreground."""
+    """A private Postfix: Debian's programs with their own configuration, queue and data, master in
+    the foreground."""
 
     OWNED = (
         "incoming",
@@ -49,7 +51,8 @@ class Postfix:
     )
 
     def __init__(self, name, main, services):
-        """main: {parameter: value}; services: lines for master.cf; {port0}, {port1} ... become free ports."""
+        """main: {parameter: value}; services: lines for master.cf; {port0}, {port1} ... become free
+        ports."""
         self.directory = workspace().directory(name)
         self.config = os.path.join(self.directory, "config")
         self.queue = os.path.join(self.directory, "queue")

@@ -1,6 +1,8 @@
-"""What /proc says of processes: who runs below whom, as whom, in which jail, with which descriptors and memory.
+"""What /proc says of processes: who runs below whom, as whom, in which jail, with which descriptors
+and memory.
 
-Runs as root inside tests/system/run and only reads. It must never signal a process or write below /proc.
+Runs as root inside tests/system/run and only reads. It must never signal a process or write below
+/proc.
 """
 
 import contextlib
@@ -30,7 +32,8 @@ def alive(pid):
 
 
 def some_children(pid):
-    """Pids of direct children as the kernel lists them: quick, but it may leave some out while others end."""
+    """Pids of direct children as the kernel lists them: quick, but it may leave some out while
+    others end."""
     try:
         return [
             int(text) for text in read(f"/proc/{pid}/task/{pid}/children").split() if alive(text)
@@ -108,7 +111,8 @@ def capabilities(pid, which):
 
 
 def unix_sockets():
-    """inode -> (type, path, state) of every UNIX socket that /proc/net/unix shows; type 1 stream, 2 datagram, 5 seqpacket."""
+    """inode -> (type, path, state) of every UNIX socket that /proc/net/unix shows; type 1 stream, 2
+    datagram, 5 seqpacket."""
     table = {}
     for line in read("/proc/net/unix").splitlines()[1:]:
         fields = line.split(None, 7)
@@ -135,7 +139,8 @@ def descriptor_flags(pid, fd):
 
 
 def classify(pid):
-    """fd number -> what it is, one word (with a path where that matters), for a process of jailmapd."""
+    """fd number -> what it is, one word (with a path where that matters), for a process of
+    jailmapd."""
     sockets = unix_sockets()
     kinds = {}
     for fd, link in descriptors(pid).items():
@@ -159,8 +164,8 @@ def classify(pid):
 
 
 def memory(pid, files=True):
-    """All readable memory of a process, and what its memory files hold, as one bytes object: what a takeover of it
-    would see. Without `files`, only what is in its address space."""
+    """All readable memory of a process, and what its memory files hold, as one bytes object: what a
+    takeover of it would see. Without `files`, only what is in its address space."""
     parts = []
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
         for line in read(f"/proc/{pid}/maps").splitlines():

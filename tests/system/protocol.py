@@ -1,7 +1,9 @@
-"""A plain client of the proxymap protocol, in both dialects: lists as bytes, one connection, no cleverness.
+"""A plain client of the proxymap protocol, in both dialects: lists as bytes, one connection, no
+cleverness.
 
-Runs inside tests/system/run. It may connect to the sockets that tests give it, also as another user through a forked
-child, and must never interpret more of an answer than a test asks it to: tests compare bytes.
+Runs inside tests/system/run. It may connect to the sockets that tests give it, also as another user
+through a forked child, and must never interpret more of an answer than a test asks it to: tests
+compare bytes.
 """
 
 import fcntl
@@ -18,7 +20,8 @@ OK, NOKEY, RETRY, BAD, DENY, CONFIG = range(6)
 
 
 def attributes(*pairs, end=True):
-    """An attribute list on the wire: attributes("request", "open", "table", "hash:/x", "flags", 0)."""
+    """An attribute list on the wire: attributes("request", "open", "table", "hash:/x", "flags",
+    0)."""
     out = b""
     for item in pairs:
         out += (item if isinstance(item, bytes) else str(item).encode()) + b"\0"
@@ -67,7 +70,8 @@ class Closed(Exception):
 
 
 def connect_as(path, uid=None, gid=None):
-    """A connected stream socket. With a uid, a forked child that is that user connects and passes it back."""
+    """A connected stream socket. With a uid, a forked child that is that user connects and passes
+    it back."""
     if uid is None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(LIMIT)
@@ -158,7 +162,8 @@ class Client:
             position = end
 
     def receive_until(self, tail):
-        """Everything up to and with `tail`; what came before it is returned. Raises Closed at end of file."""
+        """Everything up to and with `tail`; what came before it is returned. Raises Closed at end
+        of file."""
         searched = 0
         while True:
             found = self.buffer.find(tail, max(0, searched - len(tail)))

@@ -15,7 +15,6 @@ from harness import entries, workspace
 from protocol import OK, NOKEY, o_open, o_lookup, reply, Closed
 from waiting import wait_for
 
-
 ALICE, BOB = 1, 2
 
 
@@ -23,7 +22,8 @@ class ClientsTest(harness.Case):
     """Clients that are slow, large, many, or hostile."""
 
     def test_slow_reader(self):
-        """A client that asks for 3 MB values and does not read delays nobody, and gets every byte when it does read."""
+        """A client that asks for 3 MB values and does not read delays nobody, and gets every byte
+        when it does read."""
         table = self.table("a", "big " + "v" * 3_000_000 + "\nkey value\n")
         daemon = self.jailmapd([table], socket_options={"workers": 1})
         slow, quick = self.client(daemon), self.client(daemon)
@@ -41,7 +41,8 @@ class ClientsTest(harness.Case):
         self.assertEqual(slow.receive(), reply("status", OK, "value", "value"))
 
     def test_half_request(self):
-        """A half-sent request stalls nobody, and its client is disconnected cleanly after request-timeout, with a log line."""
+        """A half-sent request stalls nobody, and its client is disconnected cleanly after
+        request-timeout, with a log line."""
         table = self.table("a", "key value\n")
         daemon = self.jailmapd([table], socket_options={"request-timeout": 1, "workers": 1})
         whole = o_lookup(table, "key", 64)
@@ -55,7 +56,8 @@ class ClientsTest(harness.Case):
         self.assertEqual(answers[:3], [b""] * 3)
         self.assertEqual(answers[3], reply("status", OK, "value", "value"))
         daemon.wait_log(
-            rf"warning: closed client uid 0 pid {os.getpid()} on {daemon.socket}: request incomplete after 1 s"
+            rf"warning: closed client uid 0 pid {os.getpid()} on {daemon.socket}: "
+            r"request incomplete after 1 s"
         )
         self.assertEqual(idle.lookup(table, "key"), (OK, b"value"))
         self.assertEqual(quick.lookup(table, "key"), (OK, b"value"))
@@ -77,7 +79,8 @@ class ClientsTest(harness.Case):
         daemon.wait_log(r"closed client uid 0 pid \d+ on .*: request incomplete after 1 s")
 
     def test_oversize_request(self):
-        """A request above max-request is a clean close with a log line; below it is served; nobody else notices."""
+        """A request above max-request is a clean close with a log line; below it is served; nobody
+        else notices."""
         table = self.table("a", "key value\n")
         daemon = self.jailmapd([table], socket_options={"max-request": 65536})
         quick = self.client(daemon)
@@ -93,18 +96,21 @@ class ClientsTest(harness.Case):
             with contextlib.suppress(OSError):
                 client.send(data)
                 client.half_close()
-            # A list that is already known to be wrong may have been answered before it was too long.
+            # A list that is already known to be wrong may have been answered before it was too
+            # long.
             self.assertIn(client.receive_all(), (b"", reply("status", 3, "value", "")))
             if not data.startswith(b"request\0lookup\0a"):
                 daemon.wait_log(
-                    rf"warning: closed client uid 0 pid {os.getpid()} on {daemon.socket}: request larger than "
+                    rf"warning: closed client uid 0 pid {os.getpid()} on {daemon.socket}: "
+                    r"request larger than "
                     r"65536 bytes",
                     since=mark,
                 )
             self.assertEqual(quick.lookup(table, "key"), (OK, b"value"))
 
     def test_long_keys(self):
-        """Keys of 128 KiB and more are served, to several clients that send them in pieces at the same time."""
+        """Keys of 128 KiB and more are served, to several clients that send them in pieces at the
+        same time."""
         long_key = "h" * (128 * 1024)
         table = self.table("a", f"{long_key} found\nkey value\n")
         daemon = self.jailmapd([table])
@@ -119,7 +125,8 @@ class ClientsTest(harness.Case):
             self.assertEqual(client.lookup(table, "k" * 3_000_000), (NOKEY, b""))
 
     def test_long_user_name(self):
-        """A key longer than any user name is not found in the user database, and the next lookup is."""
+        """A key longer than any user name is not found in the user database, and the next lookup
+        is."""
         daemon = self.jailmapd(["unix:passwd.byname"])
         client = self.client(daemon)
         for length in (1000, 100_000, 300_000, 3_000_000):
@@ -142,7 +149,8 @@ class ClientsTest(harness.Case):
         self.assertLessEqual(len(daemon.roles()["worker"]), 2)
 
     def test_too_many_clients(self):
-        """Clients beyond the limit are refused with a log line, the others go on, and places become free again."""
+        """Clients beyond the limit are refused with a log line, the others go on, and places become
+        free again."""
         table = self.table("a", "key value\n")
         daemon = self.jailmapd(
             [table],
@@ -184,7 +192,8 @@ class ClientsTest(harness.Case):
         self.assertEqual(daemon.roles()["worker"], worker)
 
     def test_denied_line(self):
-        """A denied table is logged with peer and socket, and the lines that the log gives do approve it."""
+        """A denied table is logged with peer and socket, and the lines that the log gives do
+        approve it."""
         table, other = self.table("a", "key value\n"), self.table("b", "key other\n")
         daemon = self.jailmapd([other], allow={"daemon": [other]})
         uid = 1
@@ -203,7 +212,8 @@ class ClientsTest(harness.Case):
         self.assertEqual(client.lookup(other, "key"), (OK, b"other"))
 
     def test_log_lines_are_the_daemons(self):
-        """A client cannot put a line of its own into the log, nor fill it with refusals; others of its user are served meanwhile."""
+        """A client cannot put a line of its own into the log, nor fill it with refusals; others of
+        its user are served meanwhile."""
         table = self.table("a", "key value\n")
         daemon = self.jailmapd([table])
         client, quick = self.client(daemon), self.client(daemon)

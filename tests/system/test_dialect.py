@@ -1,6 +1,7 @@
 """The dialect of Postfix 3.11 and later, and both dialects on one connection.
 
-Debian 12 has no server that speaks it, so the frames come from a description of the protocol and are stated here.
+Debian 12 has no server that speaks it, so the frames come from a description of the protocol and
+are stated here.
 """
 
 import os
@@ -27,7 +28,8 @@ from protocol import (
 
 
 class NewDialectTest(unittest.TestCase):
-    """The dialect of Postfix 3.11 and later. Debian 12 has no such server, so the frames come from its description."""
+    """The dialect of Postfix 3.11 and later. Debian 12 has no such server, so the frames come from
+    its description."""
 
     @classmethod
     def setUpClass(cls):
@@ -57,7 +59,8 @@ class NewDialectTest(unittest.TestCase):
                 self.assertEqual(found, expected, f"sent {show(sent)}")
 
     def test_n_open(self):
-        """N: open gives back every instance flag with the type bits, and never claims UTF8_ACTIVE."""
+        """N: open gives back every instance flag with the type bits, and never claims
+        UTF8_ACTIVE."""
         for flags in (0, 540736, 542784, 524352, 64, 540737, 524353, 16449, 2637889, 590208):
             self.frames(
                 [
@@ -68,7 +71,8 @@ class NewDialectTest(unittest.TestCase):
         self.frames([(n_open("proxy:" + self.table, 540736), reply("status", OK, "flags", 540764))])
 
     def test_n_lookup(self):
-        """N: a lookup gives back the request's flags; a hit clears the bit of the stored form that the table has not."""
+        """N: a lookup gives back the request's flags; a hit clears the bit of the stored form that
+        the table has not."""
 
         def ask(table, key, flags):
             return n_lookup(table, key, 540736, flags)
@@ -118,7 +122,8 @@ class NewDialectTest(unittest.TestCase):
                     ask(self.missing, "x", 1589340),
                     reply("status", RETRY, "flags", 1589340, "value", ""),
                 ),
-                # Neither form asked for: the server of 3.11 aborts; here both are tried, as on opening.
+                # Neither form asked for: the server of 3.11 aborts; here both are tried, as on
+                # opening.
                 (
                     n_lookup(self.table, "user0@example.com", 0, 64),
                     reply("status", OK, "flags", 64, "value", "dest0@mail.example.org"),
@@ -207,7 +212,8 @@ class NewDialectTest(unittest.TestCase):
         )
 
     def test_n_half_closed(self):
-        """N: a request that ends early is BAD in the dialect that is known so far, and the connection ends."""
+        """N: a request that ends early is BAD in the dialect that is known so far, and the
+        connection ends."""
         whole, short = n_lookup(self.table, "user0@example.com", 0, 92), reply(
             "status", BAD, "value", ""
         )
@@ -264,7 +270,8 @@ class NewDialectTest(unittest.TestCase):
         self.assertEqual(found[2], reply("status", NOKEY, "flags", 1589341, "key", "", "value", ""))
 
     def test_n_utf8(self):
-        """N: keys that are not ASCII are looked up as bytes, as a client that folds for itself sends them."""
+        """N: keys that are not ASCII are looked up as bytes, as a client that folds for itself
+        sends them."""
         self.frames(
             [
                 (

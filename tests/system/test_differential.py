@@ -1,11 +1,12 @@
 """jailmapd answers byte for byte what Debian's own proxymap answers, except where it means not to.
 
-Both read the same table files. Debian's proxymap runs in a private Postfix with max_use = 1, and every exchange waits
-until the process of the exchange before it has gone, so that what proxymap remembers between clients (flags learned,
-cursors) never decides an answer. An exchange sends its bytes, waits until the server has read them all, then sends
-one known lookup; everything that arrives before the answer to that is the answer to the bytes, which makes "no reply"
-a fact and not a matter of waiting. The differences that are meant are one list, DIFFERENCES, each with its reason and
-both answers.
+Both read the same table files. Debian's proxymap runs in a private Postfix with max_use = 1, and
+every exchange waits until the process of the exchange before it has gone, so that what proxymap
+remembers between clients (flags learned, cursors) never decides an answer. An exchange sends its
+bytes, waits until the server has read them all, then sends one known lookup; everything that
+arrives before the answer to that is the answer to the bytes, which makes "no reply" a fact and not
+a matter of waiting. The differences that are meant are one list, DIFFERENCES, each with its reason
+and both answers.
 """
 
 import itertools
@@ -71,7 +72,8 @@ class DifferentialTest(unittest.TestCase):
         return protocol.Client(server.private("proxymap"))
 
     def exchange(self, server, parts):
-        """What a server answers to the parts, as bytes; with the word that the connection ended when it did."""
+        """What a server answers to the parts, as bytes; with the word that the connection ended
+        when it did."""
         answer = b""
         with self.connect(server) as client:
             try:
@@ -98,7 +100,8 @@ class DifferentialTest(unittest.TestCase):
                 return answer + bytes(client.buffer) + HUNG
 
     def reference(self, parts):
-        """proxymap drops a request that takes a second to arrive; on a busy machine that can be ours, so try again."""
+        """proxymap drops a request that takes a second to arrive; on a busy machine that can be
+        ours, so try again."""
         for _ in range(3):
             answer = self.exchange(self.postfix, parts)
             if not answer.endswith(HUNG):
@@ -118,19 +121,19 @@ class DifferentialTest(unittest.TestCase):
                     for part in parts
                 )
                 problems.append(
-                    f"{name}\n   sent     {sent}\n   proxymap {show(expected)}\n   jailmapd {show(found)}"
+                    f"{name}\n   sent     {sent}\n"
+                    f"   proxymap {show(expected)}\n   jailmapd {show(found)}"
                 )
                 if found.endswith(HUNG):
-                    problems.append(
-                        "the other sequences of this kind were not tried, because waiting takes long"
-                    )
+                    problems.append("the rest of this kind was not tried: waiting takes long")
                     break
         if problems:
             self.fail(f"{len(problems)} of {count} answers differ\n" + "\n".join(problems[:40]))
         self.assertGreater(count, 0)
 
     def test_size(self):
-        """The two servers are compared on more than 200 different byte sequences (splits and half-closes not counted)."""
+        """The two servers are compared on more than 200 different byte sequences (splits and
+        half-closes not counted)."""
         sent = {
             b"".join(part for part in parts if isinstance(part, bytes))
             for category in CATEGORIES
@@ -154,7 +157,8 @@ class DifferentialTest(unittest.TestCase):
         self.same(truncated_requests(self.tables))
 
     def test_reshaped_requests(self):
-        """Each attribute of each request missing, doubled, moved, renamed, emptied, or with a foreign one before it."""
+        """Each attribute of each request missing, doubled, moved, renamed, emptied, or with a
+        foreign one before it."""
         self.same(reshaped_requests(self.tables))
 
     def test_extra_attributes(self):
@@ -170,11 +174,13 @@ class DifferentialTest(unittest.TestCase):
         self.same(good_numbers(self.tables))
 
     def test_table_names(self):
-        """proxy: prefixes are stripped, names are compared byte for byte, and refusals have the form of their request."""
+        """proxy: prefixes are stripped, names are compared byte for byte, and refusals have the
+        form of their request."""
         self.same(table_names(self.tables))
 
     def test_refused_changes(self):
-        """update and delete are refused by the read service before it looks at the table, and change nothing."""
+        """update and delete are refused by the read service before it looks at the table, and
+        change nothing."""
         self.same(refused_changes(self.tables))
 
     def test_opens(self):
@@ -194,7 +200,8 @@ class DifferentialTest(unittest.TestCase):
         self.same(stored_forms(self.tables))
 
     def test_odd_keys(self):
-        """Binary keys and values, keys of 128 KiB and 1 MiB, header lines, empty values, a value of 3 MB."""
+        """Binary keys and values, keys of 128 KiB and 1 MiB, header lines, empty values, a value of
+        3 MB."""
         self.same(odd_keys(self.tables))
 
     def test_users_and_groups(self):
@@ -202,11 +209,13 @@ class DifferentialTest(unittest.TestCase):
         self.same(users_and_groups(self.tables))
 
     def test_failing(self):
-        """Missing, damaged, truncated and mistyped tables are temporary errors and hurt no other table."""
+        """Missing, damaged, truncated and mistyped tables are temporary errors and hurt no other
+        table."""
         self.same(failing(self.tables))
 
     def test_halves(self):
-        """A client that half-closes after any byte of a request gets the same bytes and then end of file."""
+        """A client that half-closes after any byte of a request gets the same bytes and then end of
+        file."""
         self.same(halves(self.tables))
 
     def test_splits(self):
@@ -257,12 +266,14 @@ class DifferentialTest(unittest.TestCase):
                 found = self.reference(parts)
                 if found != (b"<end>" if theirs is DIES else theirs):
                     problems.append(
-                        f"{name} ({reason})\n   stated for proxymap {show(theirs)}\n   found {show(found)}"
+                        f"{name} ({reason})\n"
+                        f"   stated for proxymap {show(theirs)}\n   found {show(found)}"
                     )
             if ours is not UNTOLD:
                 found = self.exchange(self.jailmapd, parts)
                 if found != ours:
                     problems.append(
-                        f"{name} ({reason})\n   stated for jailmapd {show(ours)}\n   found {show(found)}"
+                        f"{name} ({reason})\n"
+                        f"   stated for jailmapd {show(ours)}\n   found {show(found)}"
                     )
         self.assertFalse(problems, "\n".join(problems))

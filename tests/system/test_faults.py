@@ -1,8 +1,10 @@
-"""What breaks around jailmapd while it serves, and what its clients see of it: killed helpers and damaged tables.
+"""What breaks around jailmapd while it serves, and what its clients see of it: killed helpers and
+damaged tables.
 
-The rule under test is always the same: the one who is concerned gets a temporary error or a closed connection, and
-everybody else notices nothing. No answer is ever a wrong "not found". Only processes of this run are
-killed, by pid; only files below the private directory of the run are damaged.
+The rule under test is always the same: the one who is concerned gets a temporary error or a closed
+connection, and everybody else notices nothing. No answer is ever a wrong "not found". Only
+processes of this run are killed, by pid; only files below the private directory of the run are
+damaged.
 """
 
 import contextlib
@@ -21,14 +23,15 @@ from harness import entries, postmap
 from protocol import OK, NOKEY, RETRY, Closed
 from waiting import LIMIT, wait_for
 
-
 ALICE, BOB = 1, 2
 
 
 class Asker(threading.Thread):
-    """A client that asks until told to stop, reconnects when its connection is closed, and keeps every wrong answer.
+    """A client that asks until told to stop, reconnects when its connection is closed, and keeps
+    every wrong answer.
 
-    expected: {(table, key): (status, value)}. A temporary error is no wrong answer, but not a right one either.
+    expected: {(table, key): (status, value)}. A temporary error is no wrong answer, but not a right
+    one either.
     """
 
     def __init__(self, daemon, expected):
@@ -54,9 +57,8 @@ class Asker(threading.Thread):
                             else:
                                 self.wrong.append((question, found))
             except (Closed, OSError):
-                time.sleep(
-                    0.001
-                )  # as a client would, so that it does not take the processor from the one it waits for
+                # As a client would, so that it does not take the processor from what it waits for.
+                time.sleep(0.001)
             except BaseException as error:  # a test must see it, whatever it is
                 self.wrong.append(repr(error))
                 return
@@ -91,7 +93,8 @@ class KilledTest(FaultsCase):
     """A helper dies."""
 
     def test_worker_killed(self):
-        """Workers are killed 8 times in the middle of load: clients reconnect, and every answer is right."""
+        """Workers are killed 8 times in the middle of load: clients reconnect, and every answer is
+        right."""
         table, users = self.table("a", entries(300)), "unix:passwd.byname"
         daemon = self.jailmapd([table, users])
         expected = {(table, f"key{n}"): (OK, f"value{n}".encode()) for n in range(300)}
@@ -130,7 +133,8 @@ class KilledTest(FaultsCase):
         self.assertEqual(self.client(daemon, uid=ALICE).lookup(table, "key"), (OK, b"value"))
 
     def test_loader_killed(self):
-        """Loaders are killed while they load: the old image stays in service, a table without one is RETRY, and both load in the end."""
+        """Loaders are killed while they load: the old image stays in service, a table without one
+        is RETRY, and both load in the end."""
         old, fresh = self.table("old", "key one\n"), self.table("fresh", "key one\n")
         lock = self.lock(self.path("fresh.db"))
         daemon = self.jailmapd([old, fresh])
@@ -153,7 +157,8 @@ class KilledTest(FaultsCase):
         self.eventually(client, fresh, "key", (OK, b"two"))
 
     def test_agent_killed(self):
-        """The name service agent is killed under load: its table is RETRY or right, never NOKEY, and other tables do not notice."""
+        """The name service agent is killed under load: its table is RETRY or right, never NOKEY,
+        and other tables do not notice."""
         table, users = self.table("a", "key value\n"), "unix:passwd.byname"
         daemon = self.jailmapd([table, users])
         expected = {
@@ -197,7 +202,8 @@ class KilledTest(FaultsCase):
         self.assertEqual((asker.temporary, asker.reconnects), (0, 0))
 
     def test_monitor_killed(self):
-        """The monitor is killed: no helper survives it, clients see the end, and a new one starts over the stale socket."""
+        """The monitor is killed: no helper survives it, clients see the end, and a new one starts
+        over the stale socket."""
         table, busy, users = (
             self.table("a", "key value\n"),
             self.table("busy", "key value\n"),
@@ -222,7 +228,8 @@ class KilledTest(FaultsCase):
         self.assertEqual(self.client(daemon).lookup(table, "key"), (OK, b"value"))
 
 
-# What can happen to a database file, by name: a function of its path, and a word of the reason that the log gives.
+# What can happen to a database file, by name: a function of its path, and a word of the reason that
+# the log gives.
 def _replace(path, make):
     """Puts what make(temporary path) makes in the place of path at once."""
     temporary = path + ".new"
@@ -305,7 +312,8 @@ class DamagedTest(FaultsCase):
     """A table is damaged."""
 
     def test_damaged_while_running(self):
-        """A table is damaged in 17 ways while in service: its last good image stays, the log says why, the repair is noticed, and no other table is touched."""
+        """A table is damaged in 17 ways while in service: its last good image stays, the log says
+        why, the repair is noticed, and no other table is touched."""
         table, other = self.table("a", entries(300)), self.table("b", "key value\n")
         file = self.path("a") + ".db"
         daemon = self.jailmapd([table, other])
@@ -320,7 +328,8 @@ class DamagedTest(FaultsCase):
                 mark = daemon.mark()
                 damage(file)
                 daemon.wait_log(
-                    rf'warning: table "{table}" not reloaded: .*{reason or ""}.*; the image of generation \d+ stays '
+                    rf'warning: table "{table}" not reloaded: .*{reason or ""}.*; '
+                    r"the image of generation \d+ stays "
                     r"in service",
                     since=mark,
                 )
@@ -338,7 +347,8 @@ class DamagedTest(FaultsCase):
         self.assertEqual((asker.temporary, asker.reconnects), (0, 0))
 
     def test_damaged_at_start(self):
-        """Tables that are damaged at start are failing tables: open is OK, lookups RETRY, and each recovers when its file does."""
+        """Tables that are damaged at start are failing tables: open is OK, lookups RETRY, and each
+        recovers when its file does."""
         good = self.table("good", "key value\n")
         broken = {}
         for number, (name, (damage, _)) in enumerate(DAMAGES.items()):
@@ -348,7 +358,8 @@ class DamagedTest(FaultsCase):
         client = self.client(daemon)
         for name, table in broken.items():
             daemon.wait_log(
-                rf'warning: table "{table}" failed: .*; lookups get a temporary error until it loads'
+                rf'warning: table "{table}" failed: .*; '
+                r"lookups get a temporary error until it loads"
             )
             self.assertEqual(client.open(table), (OK, 28), name)
             for key in ("key7", "absent"):
@@ -363,7 +374,8 @@ class DamagedTest(FaultsCase):
         self.assertEqual(client.lookup(good, "key"), (OK, b"value"))
 
     def test_directory_not_safe(self):
-        """A directory on the way to a table that others can write, or that is a link, makes the table fail until it is mended."""
+        """A directory on the way to a table that others can write, or that is a link, makes the
+        table fail until it is mended."""
         inner = os.path.join(self.directory, "inner")
         os.mkdir(inner)
         table = self.table("inner/a", "key value\n")
@@ -399,7 +411,8 @@ class DamagedTest(FaultsCase):
         daemon.wait_log(rf'warning: table "{table}" not reloaded: ', since=mark)
 
     def test_rebuilt_under_load(self):
-        """A table is rebuilt 10 times in place and by rename under load: no key is ever missing, and no answer goes back in time."""
+        """A table is rebuilt 10 times in place and by rename under load: no key is ever missing,
+        and no answer goes back in time."""
         table = self.table("a", entries(2000, value="0-"))
         daemon = self.jailmapd([table])
         problems, seen = [], {"generation": 0}
@@ -438,7 +451,8 @@ class DamagedTest(FaultsCase):
         self.assertEqual(problems, [])
 
     def test_half_written(self):
-        """While a writer holds its lock, the old content is served, however long that takes; then the new one."""
+        """While a writer holds its lock, the old content is served, however long that takes; then
+        the new one."""
         table = self.table("a", "key old\n")
         daemon = self.jailmapd([table])
         client = self.client(daemon)

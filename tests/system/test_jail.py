@@ -1,7 +1,8 @@
 """The walls as the kernel sees them: /proc of every process of a jailmapd that is at work.
 
-The test looks from outside, as root. It holds clients of two users open, keeps a loader alive by holding the lock that
-the loader waits for, and reads the processes' roots, identities, capability sets, filters, descriptors and memory.
+The test looks from outside, as root. It holds clients of two users open, keeps a loader alive by
+holding the lock that the loader waits for, and reads the processes' roots, identities, capability
+sets, filters, descriptors and memory.
 """
 
 import collections
@@ -101,14 +102,16 @@ class JailTest(unittest.TestCase):
 
     @classmethod
     def refresh_loader(cls):
-        """Touches the locked source, so that a loader starts and waits for the lock; it does so for 10 seconds."""
+        """Touches the locked source, so that a loader starts and waits for the lock; it does so for
+        10 seconds."""
         first = os.pread(cls.lock.fileno(), 1, 0)
         os.pwrite(cls.lock.fileno(), first, 0)
         os.utime(cls.locked)
         return cls.jailmapd.wait_roles("loader")[0]
 
     def loader(self, look):
-        """look(pid) of a waiting loader. One that gave up waiting while it was looked at is replaced by another."""
+        """look(pid) of a waiting loader. One that gave up waiting while it was looked at is
+        replaced by another."""
         for _ in range(5):
             pid = self.refresh_loader()
             try:
@@ -146,7 +149,8 @@ class JailTest(unittest.TestCase):
         self.assertEqual(self.alice.lookup(self.tables["shared"], "key"), (OK, words[0]))
 
     def test_programs(self):
-        """Each process runs its own program from libexec-dir, and the worker and the loader load no library."""
+        """Each process runs its own program from libexec-dir, and the worker and the loader load no
+        library."""
 
         def look(pid):
             files = {
@@ -163,7 +167,8 @@ class JailTest(unittest.TestCase):
                 self.assertEqual(files, {path}, role)
 
     def test_root_directory(self):
-        """Workers, loader and scribe have the empty jail as root and working directory; the agent alone has not."""
+        """Workers, loader and scribe have the empty jail as root and working directory; the agent
+        alone has not."""
 
         def look(pid):
             return os.readlink(f"/proc/{pid}/root"), os.readlink(f"/proc/{pid}/cwd")
@@ -181,14 +186,16 @@ class JailTest(unittest.TestCase):
             self.assertEqual(info.st_mode & 0o022, 0, oct(info.st_mode))
 
     def test_identity(self):
-        """All four uids and gids are the unprivileged user's, and there are no supplementary groups."""
+        """All four uids and gids are the unprivileged user's, and there are no supplementary
+        groups."""
         for role, status in self.helpers(proc.status).items():
             self.assertEqual(status["Uid"].split(), [str(JAIL.pw_uid)] * 4, role)
             self.assertEqual(status["Gid"].split(), [str(JAIL.pw_gid)] * 4, role)
             self.assertEqual(status["Groups"], "", role)
 
     def test_capabilities(self):
-        """No helper has a capability in any of the five sets, and none can gain one by executing a program."""
+        """No helper has a capability in any of the five sets, and none can gain one by executing a
+        program."""
         for role, status in self.helpers(proc.status).items():
             self.assertEqual([int(status[name], 16) for name in SETS], [0] * 5, role)
             self.assertEqual(status["NoNewPrivs"], "1", role)
@@ -212,9 +219,11 @@ class JailTest(unittest.TestCase):
                 self.assertEqual(limits[name], ["0", "0"], f"{role}: {name}")
 
     def test_descriptors(self):
-        """Each process has exactly the descriptors that its work needs, and nothing it was not given."""
+        """Each process has exactly the descriptors that its work needs, and nothing it was not
+        given."""
         expected = {
-            # The bridge to the monitor; its clients; a link to the agent of each unix: table that it may use.
+            # The bridge to the monitor; its clients; a link to the agent of each unix: table that
+            # it may use.
             "worker for alice": {"/dev/null": 3, "seqpacket": 2, "eventpoll": 1, "stream": 1},
             "worker for bob": {"/dev/null": 3, "seqpacket": 1, "eventpoll": 1, "stream": 1},
             # The bridge; links to workers (here one).
@@ -229,7 +238,8 @@ class JailTest(unittest.TestCase):
         self.assertEqual(found, expected)
 
     def test_descriptor_rights(self):
-        """A loader cannot write its source, the scribe can only append, and images are mapped read-only."""
+        """A loader cannot write its source, the scribe can only append, and images are mapped
+        read-only."""
 
         def source(pid):
             fd = next(fd for fd, link in proc.descriptors(pid).items() if link == self.locked)
@@ -250,7 +260,8 @@ class JailTest(unittest.TestCase):
             )
 
     def test_no_writable_code(self):
-        """No helper has memory that is both writable and executable, and only programs and the vdso are executable."""
+        """No helper has memory that is both writable and executable, and only programs and the vdso
+        are executable."""
         for role, maps in self.helpers(mappings).items():
             self.assertFalse(
                 [path for rights, path in maps if "w" in rights and "x" in rights], role
@@ -270,7 +281,8 @@ class JailTest(unittest.TestCase):
             self.assertEqual(text, "", role)
 
     def test_images_are_sealed(self):
-        """Every image in service is sealed against writing, growing, shrinking and further seals."""
+        """Every image in service is sealed against writing, growing, shrinking and further
+        seals."""
         images = [fd for fd, kind in proc.classify(self.jailmapd.pid).items() if kind == "memfd"]
         self.assertTrue(images)
         sealed = 0
@@ -288,7 +300,8 @@ class JailTest(unittest.TestCase):
                         self.assertEqual(fcntl.fcntl(image, F_GET_SEALS), SEALS)
 
     def test_compartments(self):
-        """Clients of two users have different workers, and a worker's memory holds nothing that only the other may use."""
+        """Clients of two users have different workers, and a worker's memory holds nothing that
+        only the other may use."""
         self.assertEqual(len({self.alice_worker, self.bob_worker}), 2)
         for pid, own, other in (
             (self.alice_worker, "alice", "bob"),
@@ -301,7 +314,8 @@ class JailTest(unittest.TestCase):
             self.assertNotIn(self.words["hidden"].encode(), memory)
 
     def test_denied_table_stays_out(self):
-        """Every kind of request for another user's table is denied in both dialects and brings nothing into the worker."""
+        """Every kind of request for another user's table is denied in both dialects and brings
+        nothing into the worker."""
         table = self.tables["bob"]
         requests = [
             protocol.o_open(table),
@@ -328,7 +342,8 @@ class JailTest(unittest.TestCase):
         self.assertNotIn(self.words["bob"].encode(), proc.memory(self.alice_worker))
 
     def test_existence(self):
-        """With `reveal = existence` no value enters the jail: not that of a file, and not that of a user."""
+        """With `reveal = existence` no value enters the jail: not that of a file, and not that of a
+        user."""
         self.assertEqual(self.alice.lookup(self.tables["hidden"], "key"), (OK, b"key"))
         self.assertEqual(self.alice.lookup(self.users, "ROOT", 16384), (OK, b"root"))
         memory = proc.memory(self.alice_worker)
@@ -336,7 +351,8 @@ class JailTest(unittest.TestCase):
         self.assertNotIn(b":/root:/bin/", memory)
 
     def test_monitor_capabilities(self):
-        """The monitor keeps only the capabilities that it has a use for, passes none on, and can gain none."""
+        """The monitor keeps only the capabilities that it has a use for, passes none on, and can
+        gain none."""
         pid = self.jailmapd.pid
         held = proc.capabilities(pid, "CapPrm")
         self.assertLessEqual(held, set(MONITOR_MAY))
@@ -375,7 +391,8 @@ class JailTest(unittest.TestCase):
                 self.assertNotIn(word.encode(), proc.memory(pid))
 
     def test_monitor_links_no_parser(self):
-        """No library for tables, patterns or SQL is in the monitor's address space, and no name service module."""
+        """No library for tables, patterns or SQL is in the monitor's address space, and no name
+        service module."""
         libraries = {
             os.path.basename(path) for _, path in mappings(self.jailmapd.pid) if ".so" in path
         }

@@ -1,7 +1,7 @@
 """The name service fails, hangs or is not there: a temporary error, never "not found".
 
-A module of this test, built here, stands in for libnss_hesiod in a private mount namespace, which ends with the last
-process in it. The system's own nsswitch.conf and modules stay as they are.
+A module of this test, built here, stands in for libnss_hesiod in a private mount namespace, which
+ends with the last process in it. The system's own nsswitch.conf and modules stay as they are.
 """
 
 import os
@@ -10,7 +10,6 @@ import re
 import harness
 from harness import workspace
 from protocol import OK, NOKEY, RETRY, o_lookup, reply
-
 
 NSS_MODULE = r"""
 #include <errno.h>
@@ -50,43 +49,50 @@ static enum nss_status act(const char *name, size_t room, int *errnop)
     return NSS_STATUS_NOTFOUND;
 }
 
-enum nss_status _nss_hesiod_getpwnam_r(const char *name, struct passwd *pw, char *buffer, size_t room, int *errnop)
+enum nss_status _nss_hesiod_getpwnam_r(const char *name, struct passwd *pw, char *buffer,
+                                       size_t room, int *errnop)
 {
     enum nss_status status = act(name, room, errnop);
 
     (void)buffer;
     if (status == NSS_STATUS_SUCCESS)
-        *pw = (struct passwd){ .pw_name = "nss-user", .pw_passwd = "x", .pw_uid = 4242, .pw_gid = 4343,
-                               .pw_gecos = "", .pw_dir = "/", .pw_shell = "/bin/sh" };
+        *pw = (struct passwd){ .pw_name = "nss-user", .pw_passwd = "x", .pw_uid = 4242,
+                               .pw_gid = 4343, .pw_gecos = "", .pw_dir = "/",
+                               .pw_shell = "/bin/sh" };
     return status;
 }
 
-enum nss_status _nss_hesiod_getgrnam_r(const char *name, struct group *gr, char *buffer, size_t room, int *errnop)
+enum nss_status _nss_hesiod_getgrnam_r(const char *name, struct group *gr, char *buffer,
+                                       size_t room, int *errnop)
 {
     static char *members[] = { "one", "two", NULL };
     enum nss_status status = act(name, room, errnop);
 
     (void)buffer;
     if (status == NSS_STATUS_SUCCESS)
-        *gr = (struct group){ .gr_name = "nss-group", .gr_passwd = "x", .gr_gid = 4343, .gr_mem = members };
+        *gr = (struct group){ .gr_name = "nss-group", .gr_passwd = "x", .gr_gid = 4343,
+                              .gr_mem = members };
     return status;
 }
 """
 
-# Prints what getpwnam_r returns for each name on the command line: the error number, and whether there is an entry.
+# Prints what getpwnam_r returns for each name on the command line: the error number, and whether
+# there is an entry.
 NSS_PROBE = r"""
 import ctypes, sys
 libc = ctypes.CDLL(None)
 entry, buffer = ctypes.create_string_buffer(1024), ctypes.create_string_buffer(1 << 18)
 for name in sys.argv[1:]:
     result = ctypes.c_void_p()
-    code = libc.getpwnam_r(name.encode(), entry, buffer, ctypes.c_size_t(len(buffer)), ctypes.byref(result))
+    size = ctypes.c_size_t(len(buffer))
+    code = libc.getpwnam_r(name.encode(), entry, buffer, size, ctypes.byref(result))
     print(name, code, int(bool(result.value)))
 """
 
 
 class NameServiceTest(harness.Case):
-    """The name service fails. A module of this test stands in for libnss_hesiod in a private mount namespace."""
+    """The name service fails. A module of this test stands in for libnss_hesiod in a private mount
+    namespace."""
 
     @classmethod
     def setUpClass(cls):
@@ -128,7 +134,8 @@ class NameServiceTest(harness.Case):
         }
 
     def test_name_service_fails(self):
-        """A name service failure of any kind is RETRY, never NOKEY, for users and groups; hits and misses stay what they are."""
+        """A name service failure of any kind is RETRY, never NOKEY, for users and groups; hits and
+        misses stay what they are."""
         faults = [
             "fault-unavail-eio",
             "fault-unavail-refused",
@@ -168,7 +175,8 @@ class NameServiceTest(harness.Case):
         )
 
     def test_name_service_missing(self):
-        """A module of nsswitch.conf that is not installed is a failure for what no other source has, not a miss."""
+        """A module of nsswitch.conf that is not installed is a failure for what no other source
+        has, not a miss."""
         switch = workspace().write(
             self.directory,
             "nsswitch.conf",
@@ -190,7 +198,8 @@ class NameServiceTest(harness.Case):
         )
 
     def test_name_service_hangs(self):
-        """A name service that hangs delays only those who ask it; when its agent ends they get RETRY, and it works again."""
+        """A name service that hangs delays only those who ask it; when its agent ends they get
+        RETRY, and it works again."""
         table, users = self.table("a", "key value\n"), "unix:passwd.byname"
         daemon = self.jailmapd([table, users], start=False, socket_options={"workers": 1})
         daemon.start(wrap=self.wrap)

@@ -1,8 +1,9 @@
-"""A chrooted Postfix resolves users and aliases through jailmapd: issue of the whole project, tried over SMTP.
+"""A chrooted Postfix resolves users and aliases through jailmapd: issue of the whole project, tried
+over SMTP.
 
-A private Postfix whose smtpd is chrooted, whose master.cf has no proxymap service, and whose proxied tables go to a
-jailmapd that listens inside that chroot. Everything is below the private directory of the run; the mailbox is
-written by virtual(8) as an unprivileged user.
+A private Postfix whose smtpd is chrooted, whose master.cf has no proxymap service, and whose
+proxied tables go to a jailmapd that listens inside that chroot. Everything is below the private
+directory of the run; the mailbox is written by virtual(8) as an unprivileged user.
 """
 
 import os
@@ -58,7 +59,8 @@ class PostfixTest(unittest.TestCase):
                 "smtpd_error_sleep_time": "0",
                 "smtpd_soft_error_limit": "1000",
                 "smtpd_hard_error_limit": "1000",
-                # Local users get their mail from virtual(8), which can write below one directory as one user.
+                # Local users get their mail from virtual(8), which can write below one directory as
+                # one user.
                 "local_transport": "virtual",
                 "virtual_mailbox_domains": "",
                 "virtual_mailbox_base": mail,
@@ -68,8 +70,9 @@ class PostfixTest(unittest.TestCase):
             },
             [line.replace("LATE", f"{users} proxy:hash:{cls.late}") for line in SERVICES],
         )
-        # Postfix daemons open their tables before they enter the jail, as root, and go on with that connection;
-        # later connections come from inside the jail, as postfix. The policy names both.
+        # Postfix daemons open their tables before they enter the jail, as root, and go on with that
+        # connection; later connections come from inside the jail, as postfix. The policy names
+        # both.
         names = [
             "unix:passwd.byname",
             f"hash:{cls.aliases}",
@@ -98,7 +101,8 @@ class PostfixTest(unittest.TestCase):
         return session
 
     def smtpd(self):
-        """The pids of the running smtpd processes, once each has entered its jail; master may just have started one."""
+        """The pids of the running smtpd processes, once each has entered its jail; master may just
+        have started one."""
 
         def jailed():
             pids = self.postfix.daemons("smtpd")
@@ -145,7 +149,8 @@ class PostfixTest(unittest.TestCase):
         mark = self.jailmapd.mark()
         postmap("hash", self.late, "late-user root\n")
         self.jailmapd.wait_log(rf'table "hash:{self.late}" recovered: 1 entries', since=mark)
-        # The log may be a moment ahead of the workers; until they have the table it is 451 and nothing else.
+        # The log may be a moment ahead of the workers; until they have the table it is 451 and
+        # nothing else.
         answers = []
         wait_for(
             lambda: answers.append(session.recipient("late-user@mx.test"))
@@ -157,7 +162,8 @@ class PostfixTest(unittest.TestCase):
         self.assertTrue(set(before) & set(self.postfix.daemons("smtpd")), "smtpd was replaced")
 
     def test_delivery(self):
-        """Mail sent over SMTP to a virtual alias is delivered to the mailbox of the user that it names."""
+        """Mail sent over SMTP to a virtual alias is delivered to the mailbox of the user that it
+        names."""
         text = f"token-{os.getpid()}-{len(self.postfix.log())}"
         queued = self.session().deliver("sales@mx.test", f"Subject: {text}\r\n\r\n{text} body")
         identity = re.search(r"queued as (\w+)", queued).group(1)
@@ -172,7 +178,8 @@ class PostfixTest(unittest.TestCase):
         self.assertEqual(os.stat(self.mailbox).st_uid, self.nobody.pw_uid)
 
     def test_chrooted(self):
-        """The smtpd that answers runs as postfix with the queue directory as its root, and nothing there has users or tables."""
+        """The smtpd that answers runs as postfix with the queue directory as its root, and nothing
+        there has users or tables."""
         session = self.session()
         self.assertRegex(session.recipient("root@mx.test"), r"^250 ")
         for pid in self.smtpd():
@@ -192,7 +199,8 @@ class PostfixTest(unittest.TestCase):
         )
 
     def test_no_other_server(self):
-        """The private Postfix has no proxymap service: without jailmapd no answer comes, and with it the same session goes on."""
+        """The private Postfix has no proxymap service: without jailmapd no answer comes, and with
+        it the same session goes on."""
         with open(os.path.join(self.postfix.config, "master.cf"), encoding="utf-8") as file:
             self.assertNotIn("proxymap", file.read())
         self.assertFalse(
@@ -222,7 +230,8 @@ class PostfixTest(unittest.TestCase):
         self.assertRegex(session.recipient("no-such-user@mx.test"), r"^550 5\.1\.1 ")
 
     def test_restart(self):
-        """jailmapd is restarted below a running smtpd: the session goes on, and the log has each open with postfix's uid and the pid of smtpd."""
+        """jailmapd is restarted below a running smtpd: the session goes on, and the log has each
+        open with postfix's uid and the pid of smtpd."""
         session = self.session()
         self.assertRegex(session.recipient("root@mx.test"), r"^250 ")
         mark = self.jailmapd.mark()
@@ -244,7 +253,8 @@ class PostfixTest(unittest.TestCase):
         )
 
     def test_opens_before_jail(self):
-        """Opens that a Postfix daemon sends before it enters its jail arrive as uid 0 and are logged so."""
+        """Opens that a Postfix daemon sends before it enters its jail arrive as uid 0 and are
+        logged so."""
         self.session()
         for name in ("unix:passwd.byname", f"hash:{self.aliases}", f"btree:{self.virtual}"):
             self.jailmapd.wait_log(rf'approved table "{name}" for uid 0 pid \d+ on ')

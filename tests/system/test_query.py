@@ -1,7 +1,12 @@
-"""The tool, jailmap(8), as a user sees it: values, messages and exit statuses, also from inside a chroot.
+"""The tool, jailmap(8), as a user sees it: values, messages and exit statuses, also from inside a
+chroot.
+
+Runs as root inside tests/system/run, and starts the tool as itself or as an unprivileged user. The
+chroot is below the private directory of the run and holds nothing but the tool and a socket.
 """
 
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -12,7 +17,6 @@ from harness import workspace
 from protocol import reply
 from waiting import LIMIT
 
-
 ALICE, BOB = 1, 2
 
 
@@ -20,7 +24,8 @@ class QueryTest(harness.Case):
     """The tool."""
 
     def test_query(self):
-        """jailmap query: values, exit statuses and messages for found, not found, failing, unapproved, malformed and no server."""
+        """jailmap query: values, exit statuses and messages for found, not found, failing,
+        unapproved, malformed and no server."""
         table, missing, users = (
             self.table("a", "key value\nother two words\n"),
             self.table("missing"),
@@ -32,7 +37,7 @@ class QueryTest(harness.Case):
         self.assertEqual(daemon.query("proxy:" + table, "key"), (0, "value\n", ""))
         self.assertEqual(
             daemon.query(users, "root"),
-            (0, ":".join(map(str, __import__("pwd").getpwnam("root"))) + "\n", ""),
+            (0, ":".join(map(str, pwd.getpwnam("root"))) + "\n", ""),
         )
 
         def check(arguments, code, out, word, stdin=b""):
@@ -69,7 +74,8 @@ class QueryTest(harness.Case):
         check((table, "key"), 75, "", re.escape(daemon.socket))
 
     def test_tool_usage(self):
-        """jailmap without a command, with an unknown one, with a bad option: exit 64 and a message; -V: the version."""
+        """jailmap without a command, with an unknown one, with a bad option: exit 64 and a message;
+        -V: the version."""
         for arguments in (
             (),
             ("frob",),
@@ -86,9 +92,11 @@ class QueryTest(harness.Case):
         self.assertRegex(out, r"^jailmap \d+\.\d+")
 
     def test_tool_and_strange_servers(self):
-        """jailmap query ends with 75 or 76 and a message when what answers is no map server, or answers nonsense."""
+        """jailmap query ends with 75 or 76 and a message when what answers is no map server, or
+        answers nonsense."""
         greeting = protocol.GREETING
-        answers = [  # what comes at once, what comes after the request (None: the connection ends before), exit status
+        # What comes at once; what comes after the request (None: the end comes before); the status.
+        answers = [
             (b"", None, 75),
             (b"220 smtp\r\n", None, 75),
             (b"protocol\0other\0\0", None, 75),
@@ -125,7 +133,8 @@ class QueryTest(harness.Case):
                 self.assertTrue(errors)
 
     def test_tool_in_a_jail(self):
-        """A copy of jailmap works in a chroot that holds nothing but it and the socket, for an unprivileged user."""
+        """A copy of jailmap works in a chroot that holds nothing but it and the socket, for an
+        unprivileged user."""
         jail = workspace().directory("chroot")
         shutil.copy(workspace().jailmap, os.path.join(jail, "jailmap"))
         table = self.table("a", "key value\n")

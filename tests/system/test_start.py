@@ -11,14 +11,12 @@ import signal
 import socket
 import stat
 
-import cases
 import harness
 import proc
 import protocol
 from harness import entries, workspace
 from protocol import OK, o_lookup, reply
 from waiting import LIMIT, wait_for
-
 
 ALICE, BOB = 1, 2
 
@@ -52,7 +50,8 @@ class StartTest(harness.Case):
             daemon.wait_log(r"stopping")
 
     def test_ready_is_ready(self):
-        """The first lookups after the ready line get answers, also from a table that takes a while to load, and not temporary errors."""
+        """The first lookups after the ready line get answers, also from a table that takes a while
+        to load, and not temporary errors."""
         table, small = self.table("large", entries(200_000)), self.table("small", "key value\n")
         for _ in range(3):
             daemon = self.jailmapd([table, small, "unix:passwd.byname"])
@@ -74,7 +73,8 @@ class StartTest(harness.Case):
         self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
 
     def test_socket_file(self):
-        """Sockets have the owner, group and mode of their section; clients of two sockets have different workers."""
+        """Sockets have the owner, group and mode of their section; clients of two sockets have
+        different workers."""
         place = workspace().directory("jail", 0o700, (ALICE, BOB))
         paths = os.path.join(place, "one"), os.path.join(workspace().directory("place"), "two")
         table = self.table("a", "key value\n")
@@ -95,7 +95,8 @@ class StartTest(harness.Case):
         self.assertRegex(daemon.log(), r"ready: 1 tables?, 2 listeners, pid \d+")
 
     def test_second_instance(self):
-        """A second jailmapd with the same runtime-dir or the same socket is refused, and the first does not notice."""
+        """A second jailmapd with the same runtime-dir or the same socket is refused, and the first
+        does not notice."""
         table = self.table("a", "key value\n")
         daemon = self.jailmapd([table])
         client = self.client(daemon)
@@ -114,7 +115,8 @@ class StartTest(harness.Case):
         self.assertEqual(self.client(daemon).lookup(table, "key"), (OK, b"value"))
 
     def test_helpers_not_safe(self):
-        """A libexec-dir that is missing, incomplete, a link, somebody else's or writable by others: exit 78, one line, nothing started."""
+        """A libexec-dir that is missing, incomplete, a link, somebody else's or writable by others:
+        exit 78, one line, nothing started."""
 
         def broken(name, change):
             place = os.path.join(self.directory, name)
@@ -160,7 +162,8 @@ class StartTest(harness.Case):
                 self.assertFalse(os.path.exists(daemon.socket))
 
     def test_config_file_not_safe(self):
-        """A configuration file that is missing, a link, a FIFO, somebody else's or writable by others is not read."""
+        """A configuration file that is missing, a link, a FIFO, somebody else's or writable by
+        others is not read."""
         daemon = self.jailmapd(start=False)
         good = proc.read(daemon.config)
         self.assertEqual(self.jailmapd_exits(daemon.config, "-n"), (0, ""))
@@ -187,7 +190,8 @@ class StartTest(harness.Case):
                 self.assertTrue(errors.startswith(path + ":"), errors)
 
     def test_notify(self):
-        """READY=1 is sent to NOTIFY_SOCKET, by path and by abstract name, when the socket answers; STOPPING is no error."""
+        """READY=1 is sent to NOTIFY_SOCKET, by path and by abstract name, when the socket answers;
+        STOPPING is no error."""
         table = self.table("a", "key value\n")
         for address in (self.path("notify"), "\0jailmap-check-" + secrets.token_hex(8)):
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -207,7 +211,8 @@ class StartTest(harness.Case):
         self.assertEqual(self.client(daemon).lookup("unix:passwd.byname", "root")[0], OK)
 
     def test_background(self):
-        """Without -f the command returns 0 only when the socket answers, and leaves a daemon with a pid file and no terminal."""
+        """Without -f the command returns 0 only when the socket answers, and leaves a daemon with a
+        pid file and no terminal."""
         table = self.table("a", "key value\n")
         daemon = self.jailmapd([table, "unix:passwd.byname"], start=False)
         # Returning at all shows that the daemon keeps neither standard output nor standard error.
@@ -226,7 +231,8 @@ class StartTest(harness.Case):
         self.assertFalse(os.path.exists(daemon.socket))
 
     def test_background_fails(self):
-        """Without -f a start that fails says so in the command itself, with its exit status and one line."""
+        """Without -f a start that fails says so in the command itself, with its exit status and one
+        line."""
         place = workspace().directory("open", 0o777)
         daemon = self.jailmapd(start=False, listen={os.path.join(place, "socket"): {}})
         code, errors = self.jailmapd_exits(daemon.config)
@@ -252,7 +258,8 @@ class StartTest(harness.Case):
         self.assertEqual(code, 77, errors)
 
     def test_bad_configurations(self):
-        """Some 60 wrong configurations: exit 78 from -n and from a start, one line with file, line and the word in question, nothing started."""
+        """Some 60 wrong configurations: exit 78 from -n and from a start, one line with file, line
+        and the word in question, nothing started."""
         checks, start_only = (("-n",), ("-f",)), (("-f",),)
         runtime, place = self.path("run"), workspace().directory("sockets")
         path, table = os.path.join(place, "socket"), self.table("a", "key value\n")
@@ -278,7 +285,8 @@ class StartTest(harness.Case):
             return base + list(texts), len(base) + 1
 
         def title(number, last, *texts):
-            """As line(), for the title of a section: what is wrong with it may be told at the end of the section."""
+            """As line(), for the title of a section: what is wrong with it may be told at the end
+            of the section."""
             return base[: number - 1] + list(texts) + base[number:], range(number, last + 1)
 
         def within(number, text):
@@ -395,7 +403,8 @@ class StartTest(harness.Case):
                 self.assertFalse(os.path.exists(path))
                 left = os.listdir(runtime) if os.path.isdir(runtime) else []
                 shutil.rmtree(runtime, ignore_errors=True)
-                # Where the error shows only when the socket is made, the directory of the jail may be there already.
+                # Where the error shows only when the socket is made, the directory of the jail may
+                # be there already.
                 self.assertIn(left, ([], ["empty"]) if how else ([],))
         for name, text in (
             ("unended section", "\n".join(base[:-1]) + '\nallow "root" { tables = {"*"}\n'),

@@ -14,7 +14,8 @@ class Hung(AssertionError):
 
 
 def wait_for(condition, what, limit=LIMIT):
-    """Returns condition() as soon as it is true; raises Hung naming `what` (text or function) if it never is."""
+    """Returns condition() as soon as it is true; raises Hung naming `what` (text or function) if it
+    never is."""
     end = time.monotonic() + limit
     pause = 0.001
     while True:
