@@ -268,8 +268,9 @@ static int check_table(cfg_t *cfg, cfg_opt_t *opt)
     const struct table_type_info *type = table_type_of(name, &why);
 
     if (strncmp(name, "proxy:", 6) == 0)
-        return complain(cfg->line, "table \"%s\": leave out proxy:, clients' requests are matched "
-                                   "without it",
+        return complain(cfg->line,
+                        "table \"%s\": leave out proxy:, clients' requests are matched "
+                        "without it",
                         name);
     if (strlen(name) > BRIDGE_NAME_MAX)
         return complain(cfg->line, "table name longer than %d bytes", BRIDGE_NAME_MAX);
@@ -301,11 +302,12 @@ static int note_mention(cfg_t *cfg, cfg_opt_t *opt)
     value = strdup(cfg_opt_getnstr(opt, index));
     grown = m != NULL ? reading.mentions
                       : realloc(reading.mentions, (reading.nmentions + 1) * sizeof *grown);
+    if (grown != NULL)
+        reading.mentions = grown;
     if (grown == NULL || value == NULL) {
         free(value);
         return complain(cfg->line, "out of memory");
     }
-    reading.mentions = grown;
     if (m == NULL)
         m = &grown[reading.nmentions++];
     else
@@ -553,8 +555,8 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         cfg_set_error_function(cfg, confuse_error);
         set_checks(cfg);
         cfg->filename = strdup(path);
-        good = cfg_parse_fp(cfg, fp) == CFG_SUCCESS && why[0] == '\0' &&
-               take_policy(policy, cfg) == 0;
+        good =
+            cfg_parse_fp(cfg, fp) == CFG_SUCCESS && why[0] == '\0' && take_policy(policy, cfg) == 0;
     }
     if (!good && why[0] == '\0')
         complain(0, "cannot be read: %s", errno != 0 ? strerror(errno) : "out of memory");

@@ -33,7 +33,7 @@ struct policy_table {
     char *name; /* canonical type:name */
     int line;
     const struct table_type_info *type;
-    char *path; /* of the source; NULL for an answer table */
+    char *path;     /* of the source; NULL for an answer table */
     bool existence; /* reveal = existence */
     uid_t owner;    /* accepted besides root; POLICY_NO_OWNER: none */
 };
@@ -62,8 +62,8 @@ struct policy {
 
 /*
  * Reads a configuration. fp is an open stream of it, path its name for messages. Resolves users and
- * groups, so it asks the name service. Returns the policy, or NULL with one complete message, `FILE:
- * LINE: what is wrong and what was expected`, in why. The environment must be empty: the
+ * groups, so it asks the name service. Returns the policy, or NULL with one complete message,
+ * `FILE: LINE: what is wrong and what was expected`, in why. The environment must be empty: the
  * configuration language expands ${NAME} from it.
  */
 struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len);
@@ -83,8 +83,8 @@ char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, c
                     size_t len);
 
 /*
- * Copies name into text as one printable line that jailmapd.conf(5) reads back as the same name: `"`
- * and `\` escaped, what is not printable and the $ of ${ as \xHH. Cut at len; returns text.
+ * Copies name into text as one printable line that jailmapd.conf(5) reads back as the same name:
+ * `"` and `\` escaped, what is not printable and the $ of ${ as \xHH. Cut at len; returns text.
  */
 char *policy_escape(struct slice name, char *text, size_t len);
 

@@ -146,14 +146,17 @@ int bridge_send(int fd, enum bridge_type type, const void *body, const void *tai
         char space[CMSG_SPACE(BRIDGE_FDS_MAX * sizeof(int))];
         struct cmsghdr align;
     } control;
-    struct iovec iov[] = {{&header, sizeof header}, {(void *)body, 0}, {(void *)tail, tail_len}};
-    struct msghdr mh = {.msg_iov = iov, .msg_iovlen = tail_len > 0 ? 3 : 2};
+    struct iovec iov[3] = {{&header, sizeof header}};
+    struct msghdr mh = {0};
 
     if (rule == NULL || tail_len > rule->tail) {
         errno = EMSGSIZE;
         return -1;
     }
-    iov[1].iov_len = rule->fixed;
+    iov[1] = (struct iovec){(void *)body, rule->fixed};
+    iov[2] = (struct iovec){(void *)tail, tail_len};
+    mh.msg_iov = iov;
+    mh.msg_iovlen = tail_len > 0 ? 3 : 2;
     if (rule->fds > 0) {
         struct cmsghdr *c = &control.align;
 

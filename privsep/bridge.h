@@ -31,8 +31,8 @@ enum bridge_state { STATE_BEGIN = 1, STATE_SERVE = 2, STATE_DONE = 4 };
 #define BRIDGE_DATA_MAX (256u * 1024) /* keys and values of answer tables */
 #define BRIDGE_FDS_MAX  2
 
-enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2 };                     /* of a TABLE */
-enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 };               /* of a LOGFILE */
+enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2 };       /* of a TABLE */
+enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 }; /* of a LOGFILE */
 enum bridge_reveal { REVEAL_ALL = 0, REVEAL_EXISTENCE = 1 };
 enum bridge_answer { ANSWER_FOUND = 1, ANSWER_NOT_FOUND = 2, ANSWER_RETRY = 3 };
 enum bridge_event {
@@ -55,9 +55,9 @@ struct msg_client {
     uint32_t client; /* the monitor's number for this connection */
 };
 struct msg_table {
-    uint32_t ref;   /* as the worker chose in OPEN */
-    uint32_t kind;  /* enum bridge_kind */
-    uint32_t flags; /* dictionary type bits */
+    uint32_t ref;      /* as the worker chose in OPEN */
+    uint32_t kind;     /* enum bridge_kind */
+    uint32_t flags;    /* dictionary type bits */
     uint32_t sequence; /* 1: `sequence` requests are supported */
 };
 struct msg_table_error {
@@ -73,12 +73,12 @@ struct msg_closed {
     uint32_t client;
 };
 struct msg_event {
-    uint32_t event; /* enum bridge_event */
+    uint32_t event;   /* enum bridge_event */
     uint32_t subject; /* client, or ref, as the event says */
 };
 struct msg_load {
-    uint32_t type;   /* enum table_type */
-    uint32_t reveal; /* enum bridge_reveal */
+    uint32_t type;    /* enum table_type */
+    uint32_t reveal;  /* enum bridge_reveal */
     uint32_t lock_ms; /* how long to wait for whoever is rewriting the source */
 };
 struct msg_loaded {
@@ -125,9 +125,9 @@ struct msg_link {
     X(FAILED, 10, ROLE_LOADER | ROLE_AGENT | ROLE_SCRIBE, ROLE_MONITOR, msg_failed,                \
       BRIDGE_TEXT_MAX, 0, STATE_SERVE)                                                             \
     X(SOURCE, 11, ROLE_MONITOR, ROLE_AGENT, msg_source, BRIDGE_NAME_MAX, 0, STATE_BEGIN)           \
-    X(LINK, 12, ROLE_MONITOR, ROLE_AGENT, msg_link, 0, 1, STATE_SERVE)                            \
+    X(LINK, 12, ROLE_MONITOR, ROLE_AGENT, msg_link, 0, 1, STATE_SERVE)                             \
     X(RECORD, 13, ROLE_MONITOR, ROLE_SCRIBE, msg_record, BRIDGE_NAME_MAX, 0, STATE_SERVE)          \
-    X(LOGFILE, 14, ROLE_MONITOR, ROLE_SCRIBE, msg_file, 0, 1, STATE_SERVE)                            \
+    X(LOGFILE, 14, ROLE_MONITOR, ROLE_SCRIBE, msg_file, 0, 1, STATE_SERVE)                         \
     X(QUERY, 15, ROLE_WORKER, ROLE_AGENT, msg_query, BRIDGE_DATA_MAX, 0, STATE_SERVE)              \
     X(ANSWER, 16, ROLE_AGENT, ROLE_WORKER, msg_answer, BRIDGE_DATA_MAX, 0, STATE_SERVE)
 
@@ -143,7 +143,8 @@ union bridge_body {
 #undef X
 };
 
-/* A received message. The tail borrows from the receive buffer; the descriptors are the caller's. */
+/* A received message. The tail borrows from the receive buffer; the descriptors are the caller's.
+ */
 struct bridge_msg {
     enum bridge_type type;
     union bridge_body body;

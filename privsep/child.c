@@ -110,9 +110,8 @@ static void released_gone(struct child *c, const char *how)
 
 void child_release(struct child *c)
 {
-    static const struct child_ops released = {.what = "released child",
-                                              .message = released_message,
-                                              .gone = released_gone};
+    static const struct child_ops released = {
+        .what = "released child", .message = released_message, .gone = released_gone};
 
     c->ops = &released;
     c->owner = NULL;

@@ -160,8 +160,9 @@ static void log_denied(struct worker *w, uint32_t client, struct slice name)
                  identity(w, client), why);
     else if (policy_advice(monitor_policy, w->compartment->uid, name, advice, sizeof advice) &&
              strlen(advice) == sizeof advice - 1)
-        log_line(LOG_WARNING, "denied table \"%s\" to %s; what would approve it is too long for "
-                              "the log",
+        log_line(LOG_WARNING,
+                 "denied table \"%s\" to %s; what would approve it is too long for "
+                 "the log",
                  escaped, identity(w, client));
     else
         log_line(LOG_WARNING, "denied table \"%s\" to %s; to approve it, jailmapd.conf needs: %s",

@@ -264,9 +264,9 @@ static void notify(const char *name, const char *text)
     if (name[0] == '@')
         address.sun_path[0] = '\0';
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
-                         (struct sockaddr *)&address,
-                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+    if (fd < 0 ||
+        sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&address,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
         log_line(LOG_WARNING, "cannot tell the service manager: %s", strerror(errno));
     if (fd >= 0)
         close(fd);

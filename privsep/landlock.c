@@ -29,8 +29,8 @@ const char *landlock_read_only(void)
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     struct ruleset rules = {.handled_access_fs = ACCESS_ABI_1};
     size_t size = sizeof rules.handled_access_fs;
-    struct landlock_path_beneath_attr reading = {
-        .allowed_access = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR};
+    struct landlock_path_beneath_attr reading = {.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE |
+                                                                   LANDLOCK_ACCESS_FS_READ_DIR};
     const char *missing = NULL;
     int fd;
 

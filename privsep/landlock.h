@@ -7,8 +7,8 @@
 
 /*
  * Leaves the process able to read files and directories and nothing else: no writing, creating,
- * removing, executing, no signals beyond itself; as much of that as this kernel knows. Returns NULL,
- * or a constant text that names what is missing.
+ * removing, executing, no signals beyond itself; as much of that as this kernel knows. Returns
+ * NULL, or a constant text that names what is missing.
  */
 const char *landlock_read_only(void);
 

@@ -29,7 +29,7 @@ static struct listener {
     struct sockaddr_un name; /* last component only: used from within dir */
     ino_t ino;
     bool bound;
-} *listeners;
+} * listeners;
 static uint64_t resume_at = NEVER;
 
 /* Act on the file system as the owner of the listener's directory, and back. */

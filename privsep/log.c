@@ -14,11 +14,11 @@
 
 #include "privsep/monitor.h"
 
-#define SYSLOG_SOCKET   "/dev/log"
-#define RECONNECT_MS    5000
-#define RESTART_MS      1000
-#define INTERVAL_MS     10000
-#define LINES_INTERVAL  20
+#define SYSLOG_SOCKET  "/dev/log"
+#define RECONNECT_MS   5000
+#define RESTART_MS     1000
+#define INTERVAL_MS    10000
+#define LINES_INTERVAL 20
 
 static struct child *scribe;
 static bool to_stderr;
@@ -56,7 +56,8 @@ static void give_syslog(uint64_t now)
 
 static void start_scribe(uint64_t now)
 {
-    static const struct spawn limits = {.descriptors = 16, .file_size = SPAWN_UNLIMITED,
+    static const struct spawn limits = {.descriptors = 16,
+                                        .file_size = SPAWN_UNLIMITED,
                                         .memory = SPAWN_UNLIMITED,
                                         .cpu_seconds = SPAWN_UNLIMITED};
 

@@ -63,7 +63,7 @@ struct child {
     int64_t credit; /* messages that it may send before it counts as flooding */
     uint64_t credit_at;
     uint64_t started;
-    uint64_t kill_at; /* NEVER, or when patience ends */
+    uint64_t kill_at;    /* NEVER, or when patience ends */
     const char *verdict; /* why the monitor ended it */
     bool reaped;
     struct child *next;
@@ -96,7 +96,8 @@ void log_start(bool foreground);
 /* Connects to syslogd anew. */
 void log_reopen(void);
 void log_tick(uint64_t now, uint64_t *next);
-/* Composes one record and hands it to the scribe. Text from outside goes through policy_escape(). */
+/* Composes one record and hands it to the scribe. Text from outside goes through policy_escape().
+ */
 __attribute__((format(printf, 2, 3))) void log_line(int level, const char *format, ...);
 
 /* At most a few lines of one kind in an interval; what was held back is counted. */

@@ -45,8 +45,10 @@ int priv_confine(void)
     for (cap_value_t cap = 0; cap_get_bound(cap) >= 0; cap++)
         if (cap_drop_bound(cap) != 0)
             goto out;
-    if (cap_set_flag(caps, CAP_PERMITTED, (int)(sizeof kept / sizeof kept[0]), kept, CAP_SET) == 0 &&
-        cap_set_flag(caps, CAP_EFFECTIVE, (int)(sizeof kept / sizeof kept[0]), kept, CAP_SET) == 0 &&
+    if (cap_set_flag(caps, CAP_PERMITTED, (int)(sizeof kept / sizeof kept[0]), kept, CAP_SET) ==
+            0 &&
+        cap_set_flag(caps, CAP_EFFECTIVE, (int)(sizeof kept / sizeof kept[0]), kept, CAP_SET) ==
+            0 &&
         cap_set_proc(caps) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
         rc = 0;
 out:

@@ -21,7 +21,8 @@ struct spawn {
 };
 
 #define SPAWN_UNLIMITED UINT64_MAX
-/* A child that cannot enter its jail ends with this and the number of the step, and runs nothing. */
+/* A child that cannot enter its jail ends with this and the number of the step, and runs nothing.
+ */
 #define SPAWN_EXIT 100
 
 /*

@@ -19,8 +19,8 @@ struct profile_rule {
 };
 
 struct profile {
-    const char *program;     /* also becomes the process name */
-    uint32_t otherwise;      /* action for what no rule names */
+    const char *program; /* also becomes the process name */
+    uint32_t otherwise;  /* action for what no rule names */
     size_t count;
     const struct profile_rule *rules;
 };

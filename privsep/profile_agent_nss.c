@@ -10,9 +10,12 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#define KILL         SCMP_ACT_KILL_PROCESS
-#define REFUSE(e)    SCMP_ACT_ERRNO(e)
-#define ACCESS(n, m) {SCMP_A##n(SCMP_CMP_MASKED_EQ, O_ACCMODE, (m))}
+#define KILL      SCMP_ACT_KILL_PROCESS
+#define REFUSE(e) SCMP_ACT_ERRNO(e)
+#define ACCESS(n, m)                                                                               \
+    {                                                                                              \
+        SCMP_A##n(SCMP_CMP_MASKED_EQ, O_ACCMODE, (m))                                              \
+    }
 
 static const struct profile_rule rules[] = {
     {SCMP_SYS(execve), KILL, 0, {{0}}, "another program"},
@@ -96,5 +99,5 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(openat2), REFUSE(ENOSYS), 0, {{0}}, "its flags are beyond a filter's reach"},
 };
 
-const struct profile profile_agent_nss = {
-    "jailmap-agent-nss", SCMP_ACT_ALLOW, sizeof rules / sizeof rules[0], rules};
+const struct profile profile_agent_nss = {"jailmap-agent-nss", SCMP_ACT_ALLOW,
+                                          sizeof rules / sizeof rules[0], rules};

@@ -32,5 +32,5 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(exit_group), 0, 0, {{0}}, "the end"},
 };
 
-const struct profile profile_loader = {
-    "jailmap-loader", SCMP_ACT_KILL_PROCESS, sizeof rules / sizeof rules[0], rules};
+const struct profile profile_loader = {"jailmap-loader", SCMP_ACT_KILL_PROCESS,
+                                       sizeof rules / sizeof rules[0], rules};

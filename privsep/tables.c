@@ -1,8 +1,9 @@
 /*
  * Tables of the policy: their images and agents. Runs in the monitor, with privilege. It may open
- * an approved source, hand it to a loader with an empty memfd, seal what the loader leaves, and pass
- * that on; it must never read a source or an image. What cannot be loaded leaves the last good image
- * in service and says so; a table that never loaded answers RETRY, and neither is ever "not found".
+ * an approved source, hand it to a loader with an empty memfd, seal what the loader leaves, and
+ * pass that on; it must never read a source or an image. What cannot be loaded leaves the last good
+ * image in service and says so; a table that never loaded answers RETRY, and neither is ever "not
+ * found".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 #define RETRY_MS        10000  /* a failed load is tried again, changed or not */
 #define BACKOFF_MIN_MS  100    /* an agent that dies is started again after this, doubled */
 #define BACKOFF_MAX_MS  30000
-#define AGENT_STEADY_MS 10000  /* an agent that lived this long starts from the beginning */
+#define AGENT_STEADY_MS 10000 /* an agent that lived this long starts from the beginning */
 #define SEALS           (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 /* What tells one content of a source from another. */
@@ -38,11 +39,11 @@ struct fingerprint {
 
 struct mtable {
     const struct policy_table *conf;
-    uint64_t version; /* see table_version() */
+    uint64_t version;  /* see table_version() */
     char failure[512]; /* why it cannot be loaded or asked now; empty: it can */
     /* image tables */
-    int image;           /* sealed, read-only; -1: never loaded */
-    uint64_t generation; /* of that image */
+    int image;               /* sealed, read-only; -1: never loaded */
+    uint64_t generation;     /* of that image */
     struct fingerprint seen; /* the content that was loaded, or tried, last */
     uint64_t look_at, look_latest, retry_at;
     struct child *loader;
@@ -195,8 +196,10 @@ static const struct child_ops loader_ops = {
 /* Starts a loader on the open source. Takes the descriptor. */
 static void load(struct mtable *t, int source, const struct fingerprint *found)
 {
-    static const struct spawn limits = {.descriptors = 16, .file_size = UINT64_C(4) << 30,
-                                        .memory = UINT64_C(4) << 30, .cpu_seconds = 60};
+    static const struct spawn limits = {.descriptors = 16,
+                                        .file_size = UINT64_C(4) << 30,
+                                        .memory = UINT64_C(4) << 30,
+                                        .cpu_seconds = 60};
     struct msg_load order = {t->conf->type->type,
                              t->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL, LOCK_MS};
     int fds[2] = {source, memfd_create("jailmap-image", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
@@ -313,7 +316,8 @@ static void start_agent(struct mtable *t, uint64_t now)
                                          .message = agent_message,
                                          .writable = agent_writable,
                                          .gone = agent_gone};
-    static const struct spawn limits = {.descriptors = 256, .file_size = 0,
+    static const struct spawn limits = {.descriptors = 256,
+                                        .file_size = 0,
                                         .memory = SPAWN_UNLIMITED,
                                         .cpu_seconds = SPAWN_UNLIMITED};
     struct msg_source source = {t->conf->type->type,

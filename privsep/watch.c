@@ -23,7 +23,7 @@ static struct watched inotify = {-1, inotify_ready};
 static struct watch {
     int wd;
     const char *name; /* last component of the source */
-} *watches;
+} * watches;
 
 void watch_start(void)
 {
@@ -56,7 +56,8 @@ static void note(const struct inotify_event *event, uint64_t now)
     bool whole = event->len == 0 || (event->mask & IN_Q_OVERFLOW);
 
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        if (watches[i].name == NULL || (watches[i].wd != event->wd && !(event->mask & IN_Q_OVERFLOW)))
+        if (watches[i].name == NULL ||
+            (watches[i].wd != event->wd && !(event->mask & IN_Q_OVERFLOW)))
             continue;
         if (whole || strcmp(event->name, watches[i].name) == 0)
             table_touched(i, now);

@@ -8,18 +8,13 @@ enum step { STEP_FIRST, STEP_OP, STEP_FIELDS };
 enum field { F_END, F_TABLE, F_FLAGS, F_INSTANCE, F_KEY, F_VALUE, F_FUNCTION };
 
 static const struct slice op_names[] = {
-    [PM_OPEN] = SLICE("open"),         [PM_LOOKUP] = SLICE("lookup"),
-    [PM_UPDATE] = SLICE("update"),     [PM_DELETE] = SLICE("delete"),
-    [PM_SEQUENCE] = SLICE("sequence"),
+    [PM_OPEN] = SLICE("open"),     [PM_LOOKUP] = SLICE("lookup"),     [PM_UPDATE] = SLICE("update"),
+    [PM_DELETE] = SLICE("delete"), [PM_SEQUENCE] = SLICE("sequence"),
 };
 
 static const struct slice field_names[] = {
-    [F_TABLE] = SLICE("table"),
-    [F_FLAGS] = SLICE("flags"),
-    [F_INSTANCE] = SLICE("instance_flags"),
-    [F_KEY] = SLICE("key"),
-    [F_VALUE] = SLICE("value"),
-    [F_FUNCTION] = SLICE("function"),
+    [F_TABLE] = SLICE("table"), [F_FLAGS] = SLICE("flags"), [F_INSTANCE] = SLICE("instance_flags"),
+    [F_KEY] = SLICE("key"),     [F_VALUE] = SLICE("value"), [F_FUNCTION] = SLICE("function"),
 };
 
 /* The attributes of each request, in their order; F_END stands for the terminator. */

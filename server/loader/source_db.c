@@ -246,7 +246,8 @@ static int load(int fd, DBTYPE want, struct sink *sink, char *why, size_t len)
         return explain(rc, "not a Berkeley DB file", why, len);
     if (type != want) {
         snprintf(why, len, "the file is a Berkeley DB %s, not a %s",
-                 type == DB_BTREE || type == DB_HASH ? names[type] : "of another kind", names[want]);
+                 type == DB_BTREE || type == DB_HASH ? names[type] : "of another kind",
+                 names[want]);
         return -1;
     }
     return walk(db, sink, why, len);

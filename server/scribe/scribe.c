@@ -48,8 +48,8 @@ static void syslog_broken(int error)
  */
 static bool syslog_send(uint32_t level, uint32_t pid, const char *text, size_t len)
 {
-    int n = snprintf(line, sizeof line, "<%u>jailmapd[%u]: %s%.*s", LOG_MAIL | (level & LOG_PRIMASK),
-                     pid, level_word(level), (int)len, text);
+    int n = snprintf(line, sizeof line, "<%u>jailmapd[%u]: %s%.*s",
+                     LOG_MAIL | (level & LOG_PRIMASK), pid, level_word(level), (int)len, text);
 
     for (int tries = 0; syslog_fd >= 0 && tries < 2; tries++) {
         struct pollfd p = {.fd = syslog_fd, .events = POLLOUT};
@@ -86,8 +86,8 @@ static void write_all(const char *bytes, size_t len)
 static void record(const struct msg_record *r, const char *text, size_t len)
 {
     if (stderr_fd >= 0) {
-        int n = snprintf(line, sizeof line, "jailmapd: %s%.*s\n", level_word(r->level), (int)len,
-                         text);
+        int n =
+            snprintf(line, sizeof line, "jailmapd: %s%.*s\n", level_word(r->level), (int)len, text);
 
         write_all(line, (size_t)n);
     }

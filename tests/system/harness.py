@@ -451,7 +451,7 @@ class Case(unittest.TestCase):
         return f"{kind}:{self.path(name)}"
 
     def jailmapd(self, tables=(), start=True, **options):
-        daemon = harness.Jailmapd("faults", tables=tables, **options)
+        daemon = Jailmapd("faults", tables=tables, **options)
         self.addCleanup(daemon.stop)
         return daemon.start() if start else daemon
 

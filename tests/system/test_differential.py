@@ -12,24 +12,11 @@ and both answers.
 import itertools
 import unittest
 
+import cases
 import harness
 import private_postfix
 import proc
 import protocol
-from cases import (
-    CATEGORIES,
-    DIES,
-    EOF,
-    HUNG,
-    READ,
-    UNTOLD,
-    Tables,
-    differences,
-    halves,
-    no_reply,
-    splits,
-    show,
-)
 from protocol import OK, o_lookup, o_sequence, reply, Closed
 from waiting import Hung, wait_for
 
@@ -39,7 +26,7 @@ class DifferentialTest(unittest.TestCase):
     def setUpClass(cls):
         cls.addClassCleanup(lambda: [part.stop() for part in (cls.postfix, cls.jailmapd)])
         cls.postfix = cls.jailmapd = None
-        cls.tables = t = Tables()
+        cls.tables = t = cases.Tables()
         cls.postfix = private_postfix.Postfix(
             "reference",
             {
@@ -78,9 +65,9 @@ class DifferentialTest(unittest.TestCase):
         with self.connect(server) as client:
             try:
                 for part in parts:
-                    if part is READ:
+                    if part is cases.READ:
                         answer += client.receive()
-                    elif part is EOF:
+                    elif part is cases.EOF:
                         client.half_close()
                         return answer + client.receive_all() + b"<end>"
                     else:
@@ -97,34 +84,34 @@ class DifferentialTest(unittest.TestCase):
             except (BrokenPipeError, ConnectionResetError):
                 return answer + b"<end>"
             except Hung:
-                return answer + bytes(client.buffer) + HUNG
+                return answer + bytes(client.buffer) + cases.HUNG
 
     def reference(self, parts):
         """proxymap drops a request that takes a second to arrive; on a busy machine that can be
         ours, so try again."""
         for _ in range(3):
             answer = self.exchange(self.postfix, parts)
-            if not answer.endswith(HUNG):
+            if not answer.endswith(cases.HUNG):
                 break
         return answer
 
-    def same(self, cases):
+    def same(self, sequences):
         problems, count = [], 0
-        for name, parts in cases:
+        for name, parts in sequences:
             count += 1
             expected, found = self.reference(parts), self.exchange(self.jailmapd, parts)
             if expected != found:
                 sent = " + ".join(
-                    show(part)
+                    cases.show(part)
                     if isinstance(part, bytes)
-                    else ("(read)" if part is READ else "(half-close)")
+                    else ("(read)" if part is cases.READ else "(half-close)")
                     for part in parts
                 )
                 problems.append(
                     f"{name}\n   sent     {sent}\n"
-                    f"   proxymap {show(expected)}\n   jailmapd {show(found)}"
+                    f"   proxymap {cases.show(expected)}\n   jailmapd {cases.show(found)}"
                 )
-                if found.endswith(HUNG):
+                if found.endswith(cases.HUNG):
                     problems.append("the rest of this kind was not tried: waiting takes long")
                     break
         if problems:
@@ -136,95 +123,95 @@ class DifferentialTest(unittest.TestCase):
         half-closes not counted)."""
         sent = {
             b"".join(part for part in parts if isinstance(part, bytes))
-            for category in CATEGORIES
-            if category not in (splits, halves)
+            for category in cases.CATEGORIES
+            if category not in (cases.splits, cases.halves)
             for _, parts in category(self.tables)
         }
         self.assertGreater(len(sent), 200)
 
     def test_no_reply(self):
         """Lists that are no request get no reply, and the next request is answered."""
-        for name, parts in itertools.islice(no_reply(self.tables), 14):
+        for name, parts in itertools.islice(cases.no_reply(self.tables), 14):
             self.assertEqual(self.exchange(self.jailmapd, parts), b"", name)
-        self.same(no_reply(self.tables))
+        self.same(cases.no_reply(self.tables))
 
     def test_unknown_requests(self):
         """Unknown and misspelt requests, with and without attributes: BAD as proxymap says it."""
-        self.same(unknown_requests(self.tables))
+        self.same(cases.unknown_requests(self.tables))
 
     def test_truncated_requests(self):
         """Each request kind with too few attributes: the BAD reply of that kind."""
-        self.same(truncated_requests(self.tables))
+        self.same(cases.truncated_requests(self.tables))
 
     def test_reshaped_requests(self):
         """Each attribute of each request missing, doubled, moved, renamed, emptied, or with a
         foreign one before it."""
-        self.same(reshaped_requests(self.tables))
+        self.same(cases.reshaped_requests(self.tables))
 
     def test_extra_attributes(self):
         """Attributes after the last expected one are ignored, also when they arrive in parts."""
-        self.same(extra_attributes(self.tables))
+        self.same(cases.extra_attributes(self.tables))
 
     def test_bad_numbers(self):
         """What is no number is BAD in each request."""
-        self.same(bad_numbers(self.tables))
+        self.same(cases.bad_numbers(self.tables))
 
     def test_good_numbers(self):
         """Leading zeros and unknown high bits are accepted."""
-        self.same(good_numbers(self.tables))
+        self.same(cases.good_numbers(self.tables))
 
     def test_table_names(self):
         """proxy: prefixes are stripped, names are compared byte for byte, and refusals have the
         form of their request."""
-        self.same(table_names(self.tables))
+        self.same(cases.table_names(self.tables))
 
     def test_refused_changes(self):
         """update and delete are refused by the read service before it looks at the table, and
         change nothing."""
-        self.same(refused_changes(self.tables))
+        self.same(cases.refused_changes(self.tables))
 
     def test_opens(self):
         """open replies show the flags that were sent and the bits of the table type."""
-        self.same(opens(self.tables))
+        self.same(cases.opens(self.tables))
 
     def test_lookups(self):
         """Hits and misses on hash and btree with the flags of real clients."""
-        self.same(lookups(self.tables))
+        self.same(cases.lookups(self.tables))
 
     def test_folding(self):
         """A lookup folds ASCII when the request asks for it, and nothing else."""
-        self.same(folding(self.tables))
+        self.same(cases.folding(self.tables))
 
     def test_stored_forms(self):
         """Tables stored with and without a trailing NUL, with the flags that force one form."""
-        self.same(stored_forms(self.tables))
+        self.same(cases.stored_forms(self.tables))
 
     def test_odd_keys(self):
         """Binary keys and values, keys of 128 KiB and 1 MiB, header lines, empty values, a value of
         3 MB."""
-        self.same(odd_keys(self.tables))
+        self.same(cases.odd_keys(self.tables))
 
     def test_users_and_groups(self):
         """Every user and group of this system, and names that are none."""
-        self.same(users_and_groups(self.tables))
+        self.same(cases.users_and_groups(self.tables))
 
     def test_failing(self):
         """Missing, damaged, truncated and mistyped tables are temporary errors and hurt no other
         table."""
-        self.same(failing(self.tables))
+        self.same(cases.failing(self.tables))
 
     def test_halves(self):
         """A client that half-closes after any byte of a request gets the same bytes and then end of
         file."""
-        self.same(halves(self.tables))
+        self.same(cases.halves(self.tables))
 
     def test_splits(self):
         """A request cut at any byte into separate reads is answered like a whole one."""
-        self.same(splits(self.tables))
+        self.same(cases.splits(self.tables))
 
     def test_mutations(self):
         """250 random malformations, the same in each run."""
-        self.same(mutations(self.tables))
+        self.same(cases.mutations(self.tables))
 
     def test_sequences(self):
         """sequence goes over whole tables in the same order, and past their end."""
@@ -255,25 +242,26 @@ class DifferentialTest(unittest.TestCase):
             for index, (left, right) in enumerate(zip(expected, found)):
                 self.assertTrue(
                     left == right,
-                    f"{table} entry {index}: proxymap {show(left)}, jailmapd {show(right)}",
+                    f"{table} entry {index}: "
+                    f"proxymap {cases.show(left)}, jailmapd {cases.show(right)}",
                 )
 
     def test_differences(self):
         """The intended differences, each with its reason: both answers are as stated."""
         problems = []
-        for name, reason, parts, theirs, ours in differences(self.tables):
-            if theirs is not UNTOLD:
+        for name, reason, parts, theirs, ours in cases.differences(self.tables):
+            if theirs is not cases.UNTOLD:
                 found = self.reference(parts)
-                if found != (b"<end>" if theirs is DIES else theirs):
+                if found != (b"<end>" if theirs is cases.DIES else theirs):
                     problems.append(
                         f"{name} ({reason})\n"
-                        f"   stated for proxymap {show(theirs)}\n   found {show(found)}"
+                        f"   stated for proxymap {cases.show(theirs)}\n   found {cases.show(found)}"
                     )
-            if ours is not UNTOLD:
+            if ours is not cases.UNTOLD:
                 found = self.exchange(self.jailmapd, parts)
                 if found != ours:
                     problems.append(
                         f"{name} ({reason})\n"
-                        f"   stated for jailmapd {show(ours)}\n   found {show(found)}"
+                        f"   stated for jailmapd {cases.show(ours)}\n   found {cases.show(found)}"
                     )
         self.assertFalse(problems, "\n".join(problems))

@@ -14,7 +14,7 @@ import unittest
 import harness
 import private_postfix
 import proc
-from harness import entries, postmap, workspace
+from harness import postmap, workspace
 from waiting import wait_for
 
 SERVICES = [
