@@ -32,6 +32,7 @@ static struct {
     size_t len;
     int runtime_line, libexec_line;
     char *text;
+    int lines;
     const cfg_opt_t **given; /* options that have been set */
     size_t ngiven;
     struct mention *mentions;
@@ -46,6 +47,8 @@ __attribute__((format(printf, 2, 3))) static int complain(int line, const char *
 
     if (reading.why[0] != '\0')
         return -1;
+    if (line > reading.lines) /* libconfuse, at the end: the last newline begins no line */
+        line = reading.lines;
     n = snprintf(reading.why, reading.len, "%s:%d: ", reading.path, line);
     va_start(ap, format);
     if (n >= 0 && (size_t)n < reading.len)
@@ -487,6 +490,9 @@ static FILE *prepare(FILE *fp)
         complain(0, "cannot be read: %s", strerror(errno));
         return NULL;
     }
+    reading.lines = 1;
+    for (size_t i = 0; i + 1 < size; i++)
+        reading.lines += reading.text[i] == '\n';
     if (config_text(reading.text, size, &line, &why) != 0) {
         complain(line, "%s", why);
         return NULL;

@@ -149,6 +149,14 @@ class Postfix:
         path = os.path.join(DAEMONS, name)
         return [pid for pid in proc.children(self.process.pid) if proc.exe(pid) == path]
 
+    def reload(self):
+        """Replaces every smtpd. One that began while its map server's socket was missing has taken
+        the long path to it for its life, which leads nowhere once it is in its jail."""
+        before = proc.snapshot(self.process.pid)
+        old = {pid: before[pid] for pid in self.daemons("smtpd") if pid in before}
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: not proc.survivors(old), "the old smtpd processes to end")
+
     def private(self, service):
         return os.path.join(self.queue, "private", service)
 

@@ -1,5 +1,4 @@
-"""A chrooted Postfix resolves users and aliases through jailmapd: issue of the whole project, tried
-over SMTP.
+"""A chrooted Postfix resolves users and aliases through jailmapd: the main job, tried over SMTP.
 
 A private Postfix whose smtpd is chrooted, whose master.cf has no proxymap service, and whose
 proxied tables go to a jailmapd that listens inside that chroot. Everything is below the private
@@ -140,6 +139,7 @@ class PostfixTest(unittest.TestCase):
         for suffix in ("", ".db"):
             if os.path.exists(self.late + suffix):
                 os.unlink(self.late + suffix)
+        self.addCleanup(self.postfix.reload)
         self.jailmapd.stop()  # A table that was once good would keep its last image in service.
         self.jailmapd.start()
         session = self.session(1)
@@ -210,6 +210,7 @@ class PostfixTest(unittest.TestCase):
                 if name.startswith("proxy")
             ]
         )
+        self.addCleanup(self.postfix.reload)
         session = self.session()
         self.assertRegex(session.recipient("root@mx.test"), r"^250 ")
         self.jailmapd.stop()
@@ -232,6 +233,7 @@ class PostfixTest(unittest.TestCase):
     def test_restart(self):
         """jailmapd is restarted below a running smtpd: the session goes on, and the log has each
         open with postfix's uid and the pid of smtpd."""
+        self.addCleanup(self.postfix.reload)
         session = self.session()
         self.assertRegex(session.recipient("root@mx.test"), r"^250 ")
         mark = self.jailmapd.mark()

@@ -17,7 +17,10 @@ static struct policy_table tables[COUNT(names)];
 static bool all[] = {true, true, true, true}, some[] = {true, false, true, false},
             none[] = {false, false, false, false};
 static struct policy_allow allows[] = {
-    {(char *)"root", 0, all}, {(char *)"postfix", 105, some}, {(char *)"7", 7, none}};
+    {(char *)"root", 0, all, false},
+    {(char *)"postfix", 105, some, false},
+    {(char *)"7", 7, none, false},
+};
 static struct policy policy = {
     .tables = tables, .ntables = COUNT(tables), .allows = allows, .nallows = COUNT(allows)};
 
