@@ -17,6 +17,11 @@ static const struct policy_allow *allow_of(const struct policy *policy, uid_t ui
     return NULL;
 }
 
+bool policy_knows(const struct policy *policy, uid_t uid)
+{
+    return allow_of(policy, uid) != NULL;
+}
+
 enum policy_decision policy_decide(const struct policy *policy, uid_t uid, struct slice name,
                                    size_t *table)
 {

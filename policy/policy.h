@@ -69,6 +69,9 @@ struct policy {
 struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len);
 void policy_free(struct policy *policy);
 
+/* Is there an allow section for uid? */
+bool policy_knows(const struct policy *policy, uid_t uid);
+
 enum policy_decision { POLICY_DENY, POLICY_APPROVE };
 
 /* May uid use the table of that canonical name? On POLICY_APPROVE *table is its index. */

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum table_type { TYPE_HASH = 1, TYPE_BTREE, TYPE_PASSWD, TYPE_GROUP, TYPE_LAST = TYPE_GROUP };
+enum table_type { TYPE_HASH = 1, TYPE_BTREE, TYPE_PASSWD, TYPE_GROUP };
 
 struct table_type_info {
     enum table_type type;

@@ -43,8 +43,7 @@ enum bridge_event {
     EVENT_BAD_TABLE,   /* the image or link of `ref` cannot be used; tail: why */
     EVENT_FAILING,     /* agent: its source has begun to fail; tail: why */
     EVENT_WORKING,     /* agent: and answers again */
-    EVENT_WEAKER,      /* agent: the kernel lacks a part of its sandbox; tail: which */
-    EVENT_LAST = EVENT_WEAKER
+    EVENT_WEAKER       /* agent: the kernel lacks a part of its sandbox; tail: which */
 };
 
 struct msg_serve {
@@ -122,8 +121,8 @@ struct msg_link {
       STATE_SERVE)                                                                                 \
     X(LOAD, 8, ROLE_MONITOR, ROLE_LOADER, msg_load, 0, 2, STATE_BEGIN)                             \
     X(LOADED, 9, ROLE_LOADER, ROLE_MONITOR, msg_loaded, 0, 0, STATE_SERVE)                         \
-    X(FAILED, 10, ROLE_LOADER | ROLE_AGENT | ROLE_SCRIBE, ROLE_MONITOR, msg_failed,                \
-      BRIDGE_TEXT_MAX, 0, STATE_SERVE)                                                             \
+    X(FAILED, 10, ROLE_LOADER | ROLE_SCRIBE, ROLE_MONITOR, msg_failed, BRIDGE_TEXT_MAX, 0,         \
+      STATE_SERVE)                                                                                 \
     X(SOURCE, 11, ROLE_MONITOR, ROLE_AGENT, msg_source, BRIDGE_NAME_MAX, 0, STATE_BEGIN)           \
     X(LINK, 12, ROLE_MONITOR, ROLE_AGENT, msg_link, 0, 1, STATE_SERVE)                             \
     X(RECORD, 13, ROLE_MONITOR, ROLE_SCRIBE, msg_record, BRIDGE_NAME_MAX, 0, STATE_SERVE)          \

@@ -19,7 +19,8 @@
 
 #define CREDIT_BURST  4096 /* messages at once */
 #define CREDIT_PER_MS 1    /* and 1000 a second */
-#define TURN          64   /* messages handled before the others get their turn */
+#define CREDIT_MOST   (16 * CREDIT_BURST)
+#define TURN          64 /* messages handled before the others get their turn */
 #define PATIENCE_MS   1000
 
 static struct child *children, *finished;
@@ -70,8 +71,11 @@ bool child_send(struct child *c, enum bridge_type type, const void *body, const 
 {
     if (c->io.fd < 0 || bridge_send(c->io.fd, type, body, tail, tail_len, fds) == 0)
         return true;
-    if (errno != EAGAIN)
-        return true; /* it is ending, and will be reaped */
+    if (errno != EAGAIN) {
+        if (errno != EPIPE && errno != ECONNRESET) /* those end by themselves */
+            child_end(c, "it cannot be sent a message");
+        return true;
+    }
     want(c, EPOLLIN | EPOLLOUT);
     return false;
 }
@@ -122,6 +126,8 @@ void child_release(struct child *c)
 void child_credit(struct child *c, unsigned messages)
 {
     c->credit += messages;
+    if (c->credit > CREDIT_MOST)
+        c->credit = CREDIT_MOST;
 }
 
 static bool take_credit(struct child *c)
@@ -221,7 +227,7 @@ void children_reap(void)
         struct child *c = *at;
 
         c->reaped = true;
-        while (hear(c)) /* its last words; no more can come */
+        while (hear(c)) /* its last words; as many as its allowance has */
             ;
         hang_up(c);
         for (at = &children; *at != c; at = &(*at)->next) /* handlers may have started others */

@@ -18,9 +18,12 @@
 #define IDLE_MS         100000 /* a worker without clients ends after this */
 #define MAX_USE         100000 /* a worker takes no more clients after so many, and is replaced */
 #define BACKOFF_MIN_MS  100    /* after a worker that died young, doubled each time */
-#define BACKOFF_MAX_MS  10000
-#define STEADY_MS       10000
-#define CLIENT_MESSAGES 16 /* what a client can make a worker say, generously */
+#define BACKOFF_MAX_MS  1000
+#define STEADY_MS       10000 /* a worker that lived so long starts from the beginning */
+#define STRANGERS_MOST  8     /* workers, in all, of uids that no allow section names */
+#define AGAIN_MS        1000  /* what could not be sent is tried again after this */
+#define WORKER_MEMORY   (UINT64_C(256) << 20) /* and 16 of the largest requests */
+#define CLIENT_MESSAGES 16                    /* what a client can make a worker say, generously */
 
 struct client {
     bool used;
@@ -55,6 +58,7 @@ struct worker {
     struct client *clients; /* as many as one worker may have; the index is the client's number */
     unsigned nclients, served;
     uint64_t idle_since;
+    uint64_t again_at; /* NEVER, or when to tell it what could not be told */
     struct worker *next;
 };
 
@@ -114,6 +118,8 @@ static bool tell(struct worker *w, size_t index)
     if (!g->asked || table_version(index) == g->told)
         return true;
     table_tell(index, &word);
+    if (word.again)
+        w->again_at = monitor_now() + AGAIN_MS;
     if (word.ready) {
         struct msg_table body = {g->ref, word.kind, type->flags, type->sequence};
 
@@ -125,7 +131,7 @@ static bool tell(struct worker *w, size_t index)
     }
     if (word.close_fd)
         close(word.fd);
-    if (sent)
+    if (sent && !word.again)
         g->told = word.version;
     return sent;
 }
@@ -212,6 +218,23 @@ static void handle_closed(struct worker *w, const struct bridge_msg *msg)
         w->idle_since = monitor_now();
 }
 
+/* An image that is none, or a link whose other end has gone: that one is made anew. */
+static void handle_bad_table(struct worker *w, uint32_t ref, struct slice text)
+{
+    char escaped[256];
+
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        if (!w->grants[i].asked || w->grants[i].ref != ref)
+            continue;
+        if (monitor_policy->tables[i].type->agent == NULL) {
+            table_spoiled(i, policy_escape(text, escaped, sizeof escaped));
+        } else { /* in a while: the agent may be about to go, and a new one tells by itself */
+            w->grants[i].told = 0;
+            w->again_at = monitor_now() + AGAIN_MS;
+        }
+    }
+}
+
 /* EVENT: event, client or ref; text. A claim, and named as the worker's where it matters. */
 static void handle_event(struct worker *w, const struct bridge_msg *msg)
 {
@@ -222,13 +245,8 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
     char reason[128];
 
     if (event->event == EVENT_BAD_TABLE) {
-        char escaped[256];
-
-        if (!log_about(w->compartment, COMPLAINTS))
-            return;
-        for (size_t i = 0; i < monitor_policy->ntables; i++)
-            if (w->grants[i].asked && w->grants[i].ref == event->subject)
-                table_spoiled(i, policy_escape(text, escaped, sizeof escaped));
+        if (log_about(w->compartment, COMPLAINTS))
+            handle_bad_table(w, event->subject, text);
         return;
     }
     if (!is_client(w, event->subject)) {
@@ -317,7 +335,7 @@ static struct worker *start_worker(struct compartment *c)
     const struct policy_listen *l = listen_of(c);
     struct spawn limits = {.descriptors = l->clients_per_worker + monitor_policy->ntables + 64,
                            .file_size = 0,
-                           .memory = SPAWN_UNLIMITED,
+                           .memory = WORKER_MEMORY + UINT64_C(16) * l->max_request,
                            .cpu_seconds = SPAWN_UNLIMITED};
     struct msg_serve serve = {l->max_request, l->request_timeout};
     struct worker *w = calloc(1, sizeof *w);
@@ -340,6 +358,7 @@ static struct worker *start_worker(struct compartment *c)
     }
     w->compartment = c;
     w->idle_since = monitor_now();
+    w->again_at = NEVER;
     w->next = workers;
     workers = w;
     nworkers++;
@@ -366,6 +385,55 @@ static struct compartment *find_compartment(size_t listener, uid_t uid)
     return c;
 }
 
+static void release_worker(struct worker *w)
+{
+    child_release(w->child);
+    free_worker(w);
+}
+
+/* Of all workers, or of one compartment's worn ones: the one that was used longest ago. */
+static struct worker *oldest(const struct compartment *worn_of)
+{
+    struct worker *best = NULL;
+
+    for (struct worker *w = workers; w != NULL; w = w->next) {
+        bool fits =
+            worn_of != NULL ? w->compartment == worn_of && w->served >= MAX_USE : w->nclients == 0;
+
+        if (fits && (best == NULL || w->idle_since < best->idle_since))
+            best = w;
+    }
+    return best;
+}
+
+static unsigned strangers(void)
+{
+    unsigned count = 0;
+
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        count += !policy_knows(monitor_policy, w->compartment->uid);
+    return count;
+}
+
+/*
+ * Is there room for one more worker of c? Idle ones make room for it, and so do its own worn ones
+ * whose last clients stay for ever: those find the connection closed, and connect again.
+ */
+static bool make_room(struct compartment *c, const char **why)
+{
+    struct worker *w;
+
+    while (c->workers >= 2 * listen_of(c)->workers && (w = oldest(c)) != NULL)
+        release_worker(w);
+    if (nworkers >= WORKERS_MOST && (w = oldest(NULL)) != NULL)
+        release_worker(w);
+    *why = "all workers of all clients are in use";
+    if (nworkers >= WORKERS_MOST)
+        return false;
+    *why = "too many users whom no allow section names";
+    return policy_knows(monitor_policy, c->uid) || strangers() < STRANGERS_MOST;
+}
+
 /* The least busy worker that takes one more; another is started when there is none. */
 static struct worker *find_worker(struct compartment *c, uint64_t now, const char **why)
 {
@@ -385,11 +453,8 @@ static struct worker *find_worker(struct compartment *c, uint64_t now, const cha
     *why = "all its workers are full";
     if (in_use >= l->workers)
         return NULL;
-    *why = "all workers of all clients are in use";
-    if (nworkers >= WORKERS_MOST)
-        return NULL;
     *why = "its workers die; the next one waits";
-    if (now < c->start_at)
+    if (now < c->start_at || !make_room(c, why))
         return NULL;
     *why = "no worker can be started";
     return start_worker(c);
@@ -437,35 +502,44 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
     return 0;
 }
 
-/* Lets idle and worn workers go; forgets compartments that have none, with their last words. */
+/* Lets idle and worn workers go; forgets compartments that have none and nothing to remember. */
 uint64_t clients_tick(uint64_t now)
 {
     uint64_t next = NEVER;
 
     for (struct worker *w = workers, *after; w != NULL; w = after) {
         after = w->next;
+        if (w->again_at <= now) {
+            w->again_at = NEVER;
+            worker_writable(w->child);
+        }
+        if (w->again_at < next)
+            next = w->again_at;
         if (w->nclients > 0)
             continue;
-        if (now - w->idle_since >= IDLE_MS || w->served >= MAX_USE) {
-            child_release(w->child);
-            free_worker(w);
-        } else if (w->idle_since + IDLE_MS < next) {
+        if (now - w->idle_since >= IDLE_MS || w->served >= MAX_USE)
+            release_worker(w);
+        else if (w->idle_since + IDLE_MS < next)
             next = w->idle_since + IDLE_MS;
-        }
     }
     for (struct compartment **at = &compartments; *at != NULL;) {
         struct compartment *c = *at;
-        bool quiet = true;
+        bool quiet = true; /* what it has done can be forgotten: no limit, no back-off */
 
         tell_held(c, now);
         for (int i = 0; i < LIMITED; i++) {
-            if (c->limits[i].held == 0)
+            if (c->limits[i].until == 0)
                 continue;
             quiet = false;
             if (c->limits[i].until < next)
                 next = c->limits[i].until;
         }
-        if (c->workers > 0 || now < c->start_at || !quiet) {
+        if (c->backoff > 0 && now < c->start_at + STEADY_MS) {
+            quiet = false;
+            if (c->start_at + STEADY_MS < next)
+                next = c->start_at + STEADY_MS;
+        }
+        if (c->workers > 0 || !quiet) {
             at = &c->next;
             continue;
         }

@@ -94,8 +94,10 @@ __attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, cons
     vfprintf(stderr, format, ap);
     va_end(ap);
     fputc('\n', stderr);
-    if (locked)
+    if (locked) {
+        listen_stop();
         unlinkat(runtime_dir, PID_FILE, 0);
+    }
     exit(status);
 }
 
@@ -139,8 +141,8 @@ static void open_helpers(void)
 
         snprintf(path, sizeof path, "%s/%s", monitor_policy->libexec_dir, helper_names[i]);
         helpers[i] = priv_open_file(path, POLICY_NO_OWNER, true, &st, why, sizeof why);
-        if (helpers[i] >= 0 && (st.st_mode & S_IXUSR) == 0)
-            die(EX_CONFIG, "%s: libexec-dir: %s is not executable",
+        if (helpers[i] >= 0 && (st.st_mode & S_IXOTH) == 0)
+            die(EX_CONFIG, "%s: libexec-dir: %s is not executable for everybody",
                 place(monitor_policy->libexec_line), path);
         if (helpers[i] < 0)
             die(EX_CONFIG, "%s: libexec-dir: %s", place(monitor_policy->libexec_line), why);
@@ -217,15 +219,53 @@ static void open_runtime_dir(void)
 /* One monitor for each runtime-dir; the lock goes with the process. */
 static void take_lock(void)
 {
-    int fd = openat(runtime_dir, PID_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    struct stat held, named;
+    int fd;
 
-    if (fd < 0)
-        die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        die(EX_TEMPFAIL, "already running: %s/" PID_FILE " is locked", monitor_policy->runtime_dir);
+    do {
+        fd = openat(runtime_dir, PID_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+        if (fd < 0 || fstat(fd, &held) != 0)
+            die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+            die(EX_TEMPFAIL, "already running: %s/" PID_FILE " is locked",
+                monitor_policy->runtime_dir);
+        /* The one before may have removed the file between the two: then it is not this one. */
+    } while (fstatat(runtime_dir, PID_FILE, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+             named.st_ino != held.st_ino);
     locked = true;
     if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
         die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
+}
+
+/* Every descriptor that is used must be one that may be used: not 0, 1 or 2, if they were closed.
+ */
+static void fill_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= 2);
+    close(fd);
+}
+
+/* Descriptors for what the policy allows to be open at once, in the monitor and in any child. */
+static void raise_descriptors(void)
+{
+    struct rlimit files;
+    rlim_t need = 0;
+
+    for (size_t i = 0; i < monitor_policy->nlistens; i++)
+        if (monitor_policy->listens[i].clients_per_worker > need)
+            need = monitor_policy->listens[i].clients_per_worker;
+    need += monitor_policy->ntables + 256;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    if (files.rlim_max < need)
+        die(EX_OSERR, "the limit of open files is %llu, and this configuration needs %llu",
+            (unsigned long long)files.rlim_max, (unsigned long long)need);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
 }
 
 /* Returns in the child. The parent waits for its word that it is ready, and exits. */
@@ -318,6 +358,7 @@ static void start_loop(void)
     sigset_t set;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* whoever started us may have it ignored: no death would be seen */
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGHUP);
@@ -390,10 +431,10 @@ int main(int argc, char **argv)
     static char notify_socket[sizeof((struct sockaddr_un *)NULL)->sun_path];
     const char *notify_env = getenv("NOTIFY_SOCKET");
     bool foreground = false, check = false;
-    struct rlimit files;
     static char why[2048];
     int opt, parent = -1;
 
+    fill_standard_descriptors();
     if (notify_env != NULL && strlen(notify_env) < sizeof notify_socket)
         strcpy(notify_socket, notify_env);
     clearenv(); /* the configuration language would expand it, and no child is to inherit it */
@@ -421,10 +462,7 @@ int main(int argc, char **argv)
     }
     if (geteuid() != 0)
         die(EX_NOPERM, "must be started as root: it opens tables and enters jails for others");
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    raise_descriptors();
     umask(022);
     open_runtime_dir();
     if (!foreground)

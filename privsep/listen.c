@@ -91,6 +91,23 @@ static bool bind_here(struct listener *l, const struct policy_listen *conf)
     return listen(l->io.fd, conf->backlog) == 0;
 }
 
+/* A set-group-ID directory, or one with a default ACL, gives what is made in it its own ideas. */
+static bool is_as_asked(const struct listener *l, const struct policy_listen *conf, char *why,
+                        size_t len)
+{
+    struct stat st;
+
+    if (fstatat(l->dir, l->name.sun_path, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        snprintf(why, len, "%s", strerror(errno));
+    else if (st.st_uid != conf->uid || st.st_gid != conf->gid || (st.st_mode & 0777) != conf->mode)
+        snprintf(why, len,
+                 "its directory makes it uid %u, gid %u, mode %04o; is the directory set-group-ID?",
+                 (unsigned)st.st_uid, (unsigned)st.st_gid, (unsigned)(st.st_mode & 0777));
+    else
+        return true;
+    return false;
+}
+
 static bool bind_one(struct listener *l, const struct policy_listen *conf, char *why, size_t len)
 {
     bool ok;
@@ -119,12 +136,13 @@ static bool bind_one(struct listener *l, const struct policy_listen *conf, char 
         snprintf(why, len, "cannot set its owner: %s", strerror(errno));
         ok = false;
     }
-    return ok;
+    return ok && is_as_asked(l, conf, why, len);
 }
 
 static void listen_ready(struct watched *self, uint32_t events)
 {
     struct listener *l = (struct listener *)self;
+    static struct log_limit limit;
     uint64_t now = monitor_now();
 
     (void)events;
@@ -132,7 +150,9 @@ static void listen_ready(struct watched *self, uint32_t events)
         int error = client_accept((size_t)(l - listeners), l->io.fd, now);
 
         if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS) {
-            log_line(LOG_WARNING, "cannot accept clients for the moment: %s", strerror(error));
+            log_held(&limit, now);
+            if (log_allow(&limit))
+                log_line(LOG_WARNING, "cannot accept clients for the moment: %s", strerror(error));
             for (size_t j = 0; j < monitor_policy->nlistens; j++)
                 monitor_rewatch(&listeners[j].io, 0);
             resume_at = now + PAUSE_MS;

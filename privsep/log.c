@@ -32,12 +32,11 @@ static void scribe_gone(struct child *c, const char *how);
 static const struct child_ops scribe_ops = {
     .role = ROLE_SCRIBE, .what = "scribe", .message = scribe_message, .gone = scribe_gone};
 
-static void give(enum bridge_log log, int fd)
+static bool give(enum bridge_log log, int fd)
 {
     struct msg_file body = {log};
 
-    if (scribe != NULL)
-        child_send(scribe, MSG_LOGFILE, &body, NULL, 0, &fd);
+    return scribe != NULL && child_send(scribe, MSG_LOGFILE, &body, NULL, 0, &fd);
 }
 
 static void give_syslog(uint64_t now)
@@ -46,9 +45,8 @@ static void give_syslog(uint64_t now)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     syslog_at = NEVER;
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-        give(LOG_TO_SYSLOG, fd);
-    else
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
+        !give(LOG_TO_SYSLOG, fd))
         syslog_at = now + RECONNECT_MS;
     if (fd >= 0)
         close(fd);

@@ -81,7 +81,7 @@ void child_end(struct child *child, const char *verdict);
 /* Lets it go: the bridge is closed, and it is ended if it has not gone within a second. gone() will
  * not be called any more. */
 void child_release(struct child *child);
-/* Messages that it may send besides its allowance, for work that it was given. */
+/* Messages that it may send besides its allowance, for work that it was given; within bounds. */
 void child_credit(struct child *child, unsigned messages);
 void children_reap(void);
 uint64_t children_tick(uint64_t now);
@@ -116,6 +116,7 @@ unsigned log_held(struct log_limit *limit, uint64_t now);
 struct table_word {
     uint64_t version; /* changes when there is something new to be told */
     bool ready;       /* else RETRY, until the version changes */
+    bool again;       /* ... or until it is asked again, in a while */
     enum bridge_kind kind;
     int fd; /* image, or the worker's end of a new link, which close_fd says to close */
     bool close_fd;

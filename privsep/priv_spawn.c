@@ -43,7 +43,7 @@ int priv_confine(void)
         return -1;
     /* With an empty bounding set no exec gives a capability, and children are born with it. */
     for (cap_value_t cap = 0; cap_get_bound(cap) >= 0; cap++)
-        if (cap_drop_bound(cap) != 0)
+        if (cap_get_bound(cap) != 0 && cap_drop_bound(cap) != 0)
             goto out;
     if (cap_set_flag(caps, CAP_PERMITTED, (int)(sizeof kept / sizeof kept[0]), kept, CAP_SET) ==
             0 &&
@@ -56,11 +56,17 @@ out:
     return rc;
 }
 
+/* What the monitor itself is held to cannot be raised, and holds for its children too. */
 static bool limit(int which, uint64_t value)
 {
     rlim_t v = value == SPAWN_UNLIMITED ? RLIM_INFINITY : (rlim_t)value;
-    struct rlimit r = {v, v};
+    struct rlimit r;
 
+    if (getrlimit(which, &r) != 0)
+        return false;
+    if (v > r.rlim_max)
+        v = r.rlim_max;
+    r.rlim_cur = r.rlim_max = v;
     return setrlimit(which, &r) == 0;
 }
 
@@ -86,14 +92,14 @@ static bool set_signals(void)
 
     sigemptyset(&none);
     for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, sig == SIGPIPE ? SIG_IGN : SIG_DFL);
+        signal(sig, sig == SIGPIPE || sig == SIGXFSZ ? SIG_IGN : SIG_DFL); /* errors instead */
     return sigprocmask(SIG_SETMASK, &none, NULL) == 0;
 }
 
 static bool set_limits(const struct spawn *s)
 {
     return limit(RLIMIT_NOFILE, s->descriptors) && limit(RLIMIT_FSIZE, s->file_size) &&
-           limit(RLIMIT_AS, s->memory) && limit(RLIMIT_CPU, s->cpu_seconds) &&
+           limit(RLIMIT_DATA, s->memory) && limit(RLIMIT_CPU, s->cpu_seconds) &&
            limit(RLIMIT_CORE, 0) && limit(RLIMIT_MEMLOCK, 0) && limit(RLIMIT_MSGQUEUE, 0);
 }
 

@@ -16,7 +16,8 @@ struct spawn {
     int jail;         /* directory to chroot to; -1: none */
     uid_t uid;
     gid_t gid;
-    /* Resource limits; 0 for files means that the program writes none. */
+    /* Resource limits: numbers, bytes, bytes of private memory, seconds. A file_size of 0 means
+     * that the program writes no file. */
     uint64_t descriptors, file_size, memory, cpu_seconds;
 };
 

@@ -8,10 +8,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <asm/sockios.h>
 
 #define KILL      SCMP_ACT_KILL_PROCESS
 #define REFUSE(e) SCMP_ACT_ERRNO(e)
+#define FLAG(n, f)                                                                                 \
+    {                                                                                              \
+        SCMP_A##n(SCMP_CMP_MASKED_EQ, (f), (f))                                                    \
+    }
+#define SYS_FCHMODAT2 452 /* newer than Debian 12's headers */
 #define ACCESS(n, m)                                                                               \
     {                                                                                              \
         SCMP_A##n(SCMP_CMP_MASKED_EQ, O_ACCMODE, (m))                                              \
@@ -32,6 +39,21 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(rt_sigqueueinfo), KILL, 0, {{0}}, "other processes"},
     {SCMP_SYS(rt_tgsigqueueinfo), KILL, 0, {{0}}, "other processes"},
     {SCMP_SYS(kcmp), KILL, 0, {{0}}, "other processes"},
+    {SCMP_SYS(prlimit64), KILL, 1, {SCMP_A0(SCMP_CMP_NE, 0, 0)}, "other processes' limits"},
+    {SCMP_SYS(setpriority), KILL, 0, {{0}}, "other processes' time"},
+    {SCMP_SYS(ioprio_set), KILL, 0, {{0}}, "other processes' time"},
+    {SCMP_SYS(sched_setscheduler), KILL, 0, {{0}}, "other processes' time"},
+    {SCMP_SYS(sched_setparam), KILL, 0, {{0}}, "other processes' time"},
+    {SCMP_SYS(sched_setattr), KILL, 0, {{0}}, "other processes' time"},
+    {SCMP_SYS(sched_setaffinity), KILL, 0, {{0}}, "other processes' time"},
+    {SCMP_SYS(migrate_pages), KILL, 0, {{0}}, "other processes' memory"},
+    {SCMP_SYS(move_pages), KILL, 0, {{0}}, "other processes' memory"},
+    {SCMP_SYS(process_mrelease), KILL, 0, {{0}}, "other processes' memory"},
+    {SCMP_SYS(fcntl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, F_SETOWN, 0)}, "signals to others"},
+    {SCMP_SYS(fcntl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, F_SETOWN_EX, 0)}, "signals to others"},
+    {SCMP_SYS(fcntl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, F_SETSIG, 0)}, "signals to others"},
+    {SCMP_SYS(ioctl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, FIOSETOWN, 0)}, "signals to others"},
+    {SCMP_SYS(ioctl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, SIOCSPGRP, 0)}, "signals to others"},
     {SCMP_SYS(setuid), KILL, 0, {{0}}, "identity"},
     {SCMP_SYS(setgid), KILL, 0, {{0}}, "identity"},
     {SCMP_SYS(setreuid), KILL, 0, {{0}}, "identity"},
@@ -95,7 +117,35 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(open), REFUSE(EACCES), 1, ACCESS(1, O_RDWR), "opening for writing"},
     {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_WRONLY), "opening for writing"},
     {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_RDWR), "opening for writing"},
-    {SCMP_SYS(creat), REFUSE(EACCES), 0, {{0}}, "opening for writing"},
+    {SCMP_SYS(open), REFUSE(EACCES), 1, FLAG(1, O_CREAT), "making files"},
+    {SCMP_SYS(open), REFUSE(EACCES), 1, FLAG(1, O_TRUNC), "emptying files"},
+    {SCMP_SYS(openat), REFUSE(EACCES), 1, FLAG(2, O_CREAT), "making files"},
+    {SCMP_SYS(openat), REFUSE(EACCES), 1, FLAG(2, O_TRUNC), "emptying files"},
+    {SCMP_SYS(creat), REFUSE(EACCES), 0, {{0}}, "making files"},
+    {SCMP_SYS(truncate), REFUSE(EACCES), 0, {{0}}, "emptying files"},
+    {SCMP_SYS(mkdir), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(mkdirat), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(rmdir), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(link), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(linkat), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(symlink), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(symlinkat), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(unlink), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(unlinkat), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(rename), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(renameat), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(renameat2), REFUSE(EACCES), 0, {{0}}, "names"},
+    {SCMP_SYS(setxattr), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(lsetxattr), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(fsetxattr), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(removexattr), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(lremovexattr), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(fremovexattr), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(utimensat), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(utimes), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(utime), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SCMP_SYS(futimesat), REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SYS_FCHMODAT2, REFUSE(EACCES), 0, {{0}}, "attributes"},
     {SCMP_SYS(openat2), REFUSE(ENOSYS), 0, {{0}}, "its flags are beyond a filter's reach"},
 };
 

@@ -9,13 +9,19 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 
+#include "privsep/bridge.h"
+
+#define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
+
 static const struct profile_rule rules[] = {
-    {SCMP_SYS(recvmsg), 0, 0, {{0}}, "bridge: LOAD with source and image"},
-    {SCMP_SYS(sendmsg), 0, 0, {{0}}, "bridge: LOADED or FAILED"},
+    {SCMP_SYS(recvmsg), 0, 1, {ON_BRIDGE}, "bridge: LOAD with source and image"},
+    {SCMP_SYS(sendmsg), 0, 1, {ON_BRIDGE}, "bridge: LOADED or FAILED"},
     {SCMP_SYS(poll), 0, 0, {{0}}, "bridge: waiting for LOAD"},
     {SCMP_SYS(ppoll), 0, 0, {{0}}, "the same, where poll does not exist"},
     {SCMP_SYS(flock), 0, 1, {SCMP_A1(SCMP_CMP_EQ, LOCK_SH | LOCK_NB, 0)}, "source: writers' lock"},
     {SCMP_SYS(clock_nanosleep), 0, 0, {{0}}, "source: waiting for that lock"},
+    {SCMP_SYS(restart_syscall), 0, 0, {{0}}, "that, and poll, after SIGSTOP and SIGCONT"},
+    {SCMP_SYS(clock_gettime), 0, 0, {{0}}, "libdb: time, where the vDSO cannot tell"},
     {SCMP_SYS(pread64), 0, 0, {{0}}, "source: pages of a database"},
     {SCMP_SYS(fstat), 0, 0, {{0}}, "source: its size"},
     {SCMP_SYS(newfstatat), 0, 0, {{0}}, "the same, as glibc spells fstat"},

@@ -17,7 +17,12 @@
 #include "privsep/monitor.h"
 #include "privsep/priv_open.h"
 
-#define LOADERS_AT_ONCE 2
+#define LOADERS_AT_ONCE 8    /* most wait for a lock, if there are many */
+#define FIRST_MS        3000 /* a table that takes longer at start answers RETRY meanwhile */
+#define TORN_MOST       3    /* loads in a row that a writer may spoil before it is said */
+#define IMAGE_MIN       (UINT64_C(64) << 20)
+#define IMAGE_MAX       (UINT64_C(4) << 30)
+#define IMAGE_RATIO     16     /* an image may be larger than its source, but not by much */
 #define LOCK_MS         10000  /* a loader waits this long for a writer's lock */
 #define LOAD_MS         120000 /* and is ended after this long */
 #define QUIET_MS        20     /* after an event, before the source is looked at */
@@ -47,7 +52,8 @@ struct mtable {
     struct fingerprint seen; /* the content that was loaded, or tried, last */
     uint64_t look_at, look_latest, retry_at;
     struct child *loader;
-    uint64_t load_started;
+    unsigned torn;     /* loads in a row during which the source changed */
+    uint64_t slow_at;  /* when to stop keeping those waiting who asked before the first load */
     int source, build; /* of the load that runs */
     bool loaded;
     uint64_t entries;
@@ -55,6 +61,7 @@ struct mtable {
     /* answer tables */
     struct child *agent;
     uint64_t start_at, backoff;
+    struct log_limit limit;
 };
 
 static struct mtable *tables;
@@ -130,7 +137,7 @@ static int seal(int build, const char **why)
     int fd;
 
     *why = "the image cannot be sealed";
-    if (fcntl(build, F_ADD_SEALS, SEALS) != 0 || fcntl(build, F_GET_SEALS) != SEALS)
+    if (fcntl(build, F_ADD_SEALS, SEALS) != 0 || (fcntl(build, F_GET_SEALS) & SEALS) != SEALS)
         return -1;
     snprintf(path, sizeof path, "/proc/self/fd/%d", build);
     fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -167,15 +174,19 @@ static void loader_gone(struct child *c, const char *how)
 
     t->loader = NULL;
     loaders--;
-    if (!t->loaded && t->reason[0] == '\0')
+    if ((!t->loaded || how != NULL) && t->reason[0] == '\0')
         snprintf(t->reason, sizeof t->reason, "the loader died: %s; is the file damaged?",
                  how != NULL ? how : "it said nothing");
     if (fstat(t->source, &st) == 0 && (now = fingerprint(&st), !same(&now, &t->seen))) {
         /* Not one content, perhaps: whatever came of it, it is loaded anew. */
         memset(&t->seen, 0, sizeof t->seen);
-        torn = true;
+        torn = ++t->torn < TORN_MOST;
+        why = "it changes while it is read";
+        t->loaded = false;
+    } else {
+        t->torn = 0;
     }
-    if (t->loaded && how == NULL && !torn)
+    if (t->loaded && how == NULL)
         image = seal(t->build, &why);
     close(t->source);
     close(t->build);
@@ -187,23 +198,41 @@ static void loader_gone(struct child *c, const char *how)
     } else if (!torn) {
         fail(t, why);
         t->retry_at = monitor_now() + RETRY_MS;
+        if (t->torn > 0) /* not at once again: whoever writes all the time is left alone a while */
+            t->look_at = t->retry_at;
     }
 }
 
 static const struct child_ops loader_ops = {
     .role = ROLE_LOADER, .what = "loader", .message = loader_message, .gone = loader_gone};
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8 /* Linux 6.3 */
+#endif
+
+static int make_memfd(void)
+{
+    int fd = memfd_create("jailmap-image", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+
+    return fd >= 0 || errno != EINVAL
+               ? fd
+               : memfd_create("jailmap-image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
 /* Starts a loader on the open source. Takes the descriptor. */
 static void load(struct mtable *t, int source, const struct fingerprint *found)
 {
-    static const struct spawn limits = {.descriptors = 16,
-                                        .file_size = UINT64_C(4) << 30,
-                                        .memory = UINT64_C(4) << 30,
-                                        .cpu_seconds = 60};
+    struct spawn limits = {.descriptors = 16,
+                           .file_size = IMAGE_MIN + (uint64_t)found->size * IMAGE_RATIO,
+                           .memory = UINT64_C(4) << 30,
+                           .cpu_seconds = 60};
     struct msg_load order = {t->conf->type->type,
                              t->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL, LOCK_MS};
-    int fds[2] = {source, memfd_create("jailmap-image", MFD_CLOEXEC | MFD_ALLOW_SEALING)};
+    int fds[2] = {source, make_memfd()};
     struct child *c = NULL;
+
+    if (limits.file_size > IMAGE_MAX)
+        limits.file_size = IMAGE_MAX;
 
     t->seen = *found;
     t->look_at = NEVER;
@@ -219,14 +248,13 @@ static void load(struct mtable *t, int source, const struct fingerprint *found)
     }
     loaders++;
     t->loader = c;
-    t->load_started = monitor_now();
     t->source = source;
     t->build = fds[1];
     t->loaded = false;
     t->reason[0] = '\0';
     child_send(c, MSG_LOAD, &order, NULL, 0, fds);
     c->state = STATE_SERVE;
-    c->kill_at = t->load_started + LOAD_MS;
+    c->kill_at = c->started + LOAD_MS;
 }
 
 /* Has the source changed, or is it time to try it again? */
@@ -238,6 +266,7 @@ static void look(struct mtable *t, uint64_t now)
     int fd;
 
     t->look_at = now + LOOK_MS;
+    t->look_latest = 0;
     watch_source(index_of(t), t->conf->path);
     fd = priv_open_file(t->conf->path, t->conf->owner, false, &st, why, sizeof why);
     if (fd < 0) {
@@ -259,7 +288,9 @@ void table_touched(size_t index, uint64_t now)
 
     if (t->loader != NULL)
         return; /* the end of the load looks at the source again */
-    if (t->look_latest <= now)
+    if (t->torn >= TORN_MOST)
+        return; /* somebody writes all the time; it is tried again when its time comes */
+    if (t->look_latest == 0)
         t->look_latest = now + QUIET_MOST_MS;
     t->look_at = now + QUIET_MS < t->look_latest ? now + QUIET_MS : t->look_latest;
 }
@@ -269,14 +300,18 @@ void table_touched(size_t index, uint64_t now)
 /* EVENT: event; text. A claim of the agent about its source. */
 static void agent_message(struct child *c, const struct bridge_msg *msg)
 {
-    static struct log_limit limit;
     struct mtable *t = c->owner;
     char text[512];
-    unsigned held = log_held(&limit, monitor_now());
+    unsigned held = log_held(&t->limit, monitor_now());
 
     if (held > 0)
-        log_line(LOG_WARNING, "%u more lines about agents were left out", held);
-    if (msg->type != MSG_EVENT || !log_allow(&limit))
+        log_line(LOG_WARNING, "%u more lines about the agent of table \"%s\" were left out", held,
+                 t->conf->name);
+    if (msg->body.EVENT.event < EVENT_FAILING || msg->body.EVENT.event > EVENT_WEAKER) {
+        child_end(c, "it reports an event that it cannot have");
+        return;
+    }
+    if (!log_allow(&t->limit))
         return;
     policy_escape((struct slice){msg->tail, msg->tail_len}, text, sizeof text);
     if (msg->body.EVENT.event == EVENT_FAILING)
@@ -303,19 +338,10 @@ static void agent_gone(struct child *c, const char *how)
     t->backoff = t->backoff * 2 < BACKOFF_MAX_MS ? t->backoff * 2 : BACKOFF_MAX_MS;
 }
 
-/* Links that it could not be sent can be sent now. */
-static void agent_writable(struct child *c)
-{
-    changed(c->owner);
-}
-
 static void start_agent(struct mtable *t, uint64_t now)
 {
-    static const struct child_ops ops = {.role = ROLE_AGENT,
-                                         .what = "agent",
-                                         .message = agent_message,
-                                         .writable = agent_writable,
-                                         .gone = agent_gone};
+    static const struct child_ops ops = {
+        .role = ROLE_AGENT, .what = "agent", .message = agent_message, .gone = agent_gone};
     static const struct spawn limits = {.descriptors = 256,
                                         .file_size = 0,
                                         .memory = SPAWN_UNLIMITED,
@@ -359,9 +385,13 @@ void table_tell(size_t index, struct table_word *word)
         return;
     }
     word->kind = KIND_LINK;
-    if (t->agent == NULL || priv_socketpair(ends) != 0)
+    if (t->agent == NULL)
+        return;
+    word->again = true;
+    if (priv_socketpair(ends) != 0)
         return;
     word->ready = child_send(t->agent, MSG_LINK, &link, NULL, 0, &ends[1]);
+    word->again = !word->ready;
     close(ends[1]);
     word->fd = ends[0];
     word->close_fd = true;
@@ -384,14 +414,16 @@ void tables_check_all(void)
 
 static uint64_t tick_image(struct mtable *t, uint64_t now)
 {
-    if (t->loader != NULL)
-        return NEVER; /* its own time limit is in children_tick() */
+    if (t->version == 0 && t->slow_at <= now)
+        changed(t);
+    if (t->loader != NULL) /* its own time limit is in children_tick() */
+        return t->version == 0 ? t->slow_at : NEVER;
     if (t->look_at <= now || t->retry_at <= now) {
-        if (loaders >= LOADERS_AT_ONCE)
-            return NEVER; /* the end of one of them comes round again */
+        if (loaders >= LOADERS_AT_ONCE) /* the end of one of them comes round again */
+            return t->version == 0 ? t->slow_at : NEVER;
         look(t, now);
         if (t->loader != NULL)
-            return NEVER;
+            return t->version == 0 ? t->slow_at : NEVER;
         if (t->retry_at <= now)
             t->retry_at = now + RETRY_MS;
     }
@@ -431,6 +463,7 @@ bool tables_start(void)
                                     .source = -1,
                                     .build = -1,
                                     .retry_at = NEVER,
+                                    .slow_at = monitor_now() + FIRST_MS,
                                     .backoff = BACKOFF_MIN_MS};
     tables_tick(monitor_now());
     return true;

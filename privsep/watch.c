@@ -41,14 +41,20 @@ void watch_source(size_t index, const char *path)
     const char *slash = strrchr(path, '/');
     char dir[PATH_MAX];
     size_t len = (size_t)(slash - path);
+    int before;
 
     if (inotify.fd < 0 || watches == NULL || len >= sizeof dir)
         return;
     memcpy(dir, path, len);
     strcpy(dir + len, len == 0 ? "/" : "");
     watches[index].name = slash + 1;
+    before = watches[index].wd;
     /* Asking again for a directory that is watched returns the number that it has. */
     watches[index].wd = inotify_add_watch(inotify.fd, dir, INTERESTING);
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        if (watches[i].wd == before)
+            return;
+    inotify_rm_watch(inotify.fd, before); /* another directory has that name now */
 }
 
 static void note(const struct inotify_event *event, uint64_t now)

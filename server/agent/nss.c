@@ -15,6 +15,8 @@
 
 #include "server/agent/agent.h"
 
+#define NAME_LIMIT 1024 /* Linux ends at 256 (LOGIN_NAME_MAX); modules are spared what is beyond   \
+                         */
 #define ENTRY_MAX (1024u * 1024) /* bytes of one passwd or group entry, as NSS hands it out */
 
 static char *entry_buf;
@@ -104,16 +106,15 @@ static int look_up(enum table_type type, const char *name, struct slice *text, b
 static enum bridge_answer answer(enum table_type type, struct slice key, struct slice *value,
                                  const char **why)
 {
-    static char name[BRIDGE_DATA_MAX + 1];
+    static char name[NAME_LIMIT + 1];
     static char reason[128];
     bool found = false;
     int rc;
 
-    if (key.len > 0)
-        memcpy(name, key.ptr, key.len);
+    if (key.len == 0 || key.len > NAME_LIMIT)
+        return ANSWER_NOT_FOUND; /* no user or group has such a name */
+    memcpy(name, key.ptr, key.len);
     name[key.len] = '\0';
-    if (key.len == 0)
-        return ANSWER_NOT_FOUND; /* no entry has an empty name */
     for (size_t cap = 4096;; cap *= 4) {
         if (!grow(&entry_buf, &entry_cap, cap)) {
             rc = ENOMEM;

@@ -36,7 +36,7 @@ struct session {
     struct watched io;
     uint32_t client;
     uint32_t slot;   /* in slots[]; low half of a query's id */
-    uint32_t serial; /* high half: a slot is used again */
+    uint32_t serial; /* high half: of the latest query, or of the session */
     struct pm_decoder decoder;
     struct buffer in, out;
     size_t out_sent;
@@ -278,7 +278,8 @@ static void hold(struct session *s, const struct pm_request *req, struct table *
     s->held_key = key;
     s->held_table = table;
     s->hold = answer ? HOLD_ANSWER : HOLD_TABLE;
-    set_deadline(s, answer ? loop_now() + ANSWER_MS : 0);
+    if (s->out.len == 0) /* else the deadline is for reading what is out already */
+        set_deadline(s, answer ? loop_now() + ANSWER_MS : 0);
     if (!answer) {
         s->next_waiter = table->waiters;
         table->waiters = s;
@@ -288,7 +289,8 @@ static void hold(struct session *s, const struct pm_request *req, struct table *
 static void ask_agent(struct session *s, const struct pm_request *req, struct table *table,
                       struct slice key)
 {
-    uint64_t id = (uint64_t)s->serial << 32 | s->slot;
+    /* A number of its own for each query: a late answer must find nobody. */
+    uint64_t id = (uint64_t)(s->serial = ++last_serial) << 32 | s->slot;
 
     if (key.len > BRIDGE_DATA_MAX)
         reply_status(s, req, PM_NOKEY); /* longer than the name of any user or group can be */
@@ -333,6 +335,8 @@ static void answer_from(struct session *s, const struct pm_request *req, struct 
         hold(s, req, table, false);
         if (s->hold == HOLD_TABLE)
             table_ask(table, s->client);
+        else
+            table_unwait(table, s);
         return;
     case TABLE_ASKED:
         hold(s, req, table, false);
@@ -374,6 +378,10 @@ static void answer(struct session *s, enum pm_result result, const struct pm_req
     if (table == NULL || table->name_len != name.len ||
         memcmp(table->name, name.ptr, name.len) != 0)
         table = table_get(name);
+    if (table == NULL && name.len <= BRIDGE_NAME_MAX) {
+        s->ending = true; /* out of memory is not a denial */
+        return;
+    }
     /* The monitor has logged the denial that it decided; later ones it learns of here. */
     if ((table == NULL || (table->state == TABLE_DENIED && table->hash != s->last_denied)) &&
         s->denied_told < DENIED_TOLD) {
@@ -438,6 +446,8 @@ static bool flush(struct session *s)
 static void take(struct session *s, enum pm_result result, const struct pm_request *req,
                  size_t size)
 {
+    if (s->out.len == 0)
+        set_deadline(s, 0); /* a request is complete; the next one gets its own time */
     if (size > session_limits.max_request) {
         tell_event(EVENT_TOO_LARGE, s->client, NULL, 0);
         s->ending = true;

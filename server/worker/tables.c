@@ -151,6 +151,14 @@ static void drop_link(struct table *table)
     table->link.fd = -1;
 }
 
+/* RETRY from here on, until the monitor sends another link. */
+static void link_failed(struct table *table)
+{
+    drop_link(table);
+    table->state = TABLE_FAILED;
+    tell_event(EVENT_BAD_TABLE, table->ref, NULL, 0);
+}
+
 static void wake(struct table *table)
 {
     struct session *list = table->waiters;
@@ -194,14 +202,14 @@ void table_granted(const struct msg_table *grant, int fd)
         if (*why != '\0')
             tell_event(EVENT_BAD_TABLE, table->ref, why, strlen(why));
     } else {
-        if (table->link.fd >= 0)
-            session_link_lost(table);
+        bool replaced = table->link.fd >= 0;
+
         drop_link(table);
         table->link.fd = fd;
-        if (!loop_add(&table->link, EPOLLIN)) {
-            drop_link(table);
-            table->state = TABLE_FAILED;
-        }
+        if (!loop_add(&table->link, EPOLLIN))
+            link_failed(table);
+        if (replaced) /* after the new one is in place: sessions go on at once */
+            session_link_lost(table);
     }
     wake(table);
 }
@@ -259,8 +267,7 @@ void table_link_ready(struct table *table, uint32_t events)
     case BRIDGE_CLOSED:
         break;
     }
-    drop_link(table);
-    table->state = TABLE_FAILED; /* until the monitor sends a link to the next agent */
+    link_failed(table);
     session_link_lost(table);
     wake(table);
 }

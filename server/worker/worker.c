@@ -19,6 +19,7 @@
 
 static int loop_fd;
 static bool tick_soon;
+static uint64_t tick_at;
 static struct watched bridge = {WATCH_BRIDGE, BRIDGE_FD};
 static enum bridge_state bridge_state = STATE_BEGIN;
 static bool bridge_blocked;
@@ -203,7 +204,8 @@ int main(void)
         for (int i = 0; i < n; i++)
             dispatch(events[i].data.ptr, events[i].events);
         flush_readable();
-        if (timed) {
+        if (timed && loop_now() >= tick_at) {
+            tick_at = loop_now() + TICK_MS;
             tick_soon = false;
             tables_flush();
             sessions_tick();

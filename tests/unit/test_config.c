@@ -978,7 +978,7 @@ static void table_types(void)
         CHECK((info->agent == NULL) == rows[i].image && info->sequence == rows[i].sequence, "%s",
               rows[i].name);
     }
-    CHECK(table_type_info(0) == NULL && table_type_info(TYPE_LAST + 1) == NULL &&
+    CHECK(table_type_info(0) == NULL && table_type_info(TYPE_GROUP + 1) == NULL &&
               table_type_info(UINT32_MAX) == NULL,
           "a type of no number");
 }
