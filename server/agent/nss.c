@@ -15,9 +15,9 @@
 
 #include "server/agent/agent.h"
 
-#define NAME_LIMIT 1024 /* Linux ends at 256 (LOGIN_NAME_MAX); modules are spared what is beyond   \
-                         */
-#define ENTRY_MAX (1024u * 1024) /* bytes of one passwd or group entry, as NSS hands it out */
+/* Linux ends names at 256 bytes (LOGIN_NAME_MAX); modules are spared what is far beyond. */
+#define NAME_LIMIT 1024
+#define ENTRY_MAX  (1024u * 1024) /* bytes of one passwd or group entry, as NSS hands it out */
 
 static char *entry_buf;
 static size_t entry_cap;
