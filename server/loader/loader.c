@@ -94,7 +94,8 @@ static void load(const struct msg_load *order, int source_fd, int image_fd)
         sink.error = errno;
     if (sink.error != 0) {
         snprintf(why, sizeof why, "cannot write the image: %s%s", strerror(sink.error),
-                 sink.error == EFBIG ? " (an image holds 4 GB at most)" : "");
+                 sink.error == EFBIG ? "; 64 MB and 16 times its source, or 4 GB, is the most"
+                                     : "");
         fail(sink.error, why);
     }
     if (bridge_send(BRIDGE_FD, MSG_LOADED, &loaded, NULL, 0, NULL) != 0)

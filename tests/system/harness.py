@@ -337,8 +337,9 @@ class Jailmapd:
         self.process = None
         workspace().at_end(self.stop)
 
-    def start(self, wrap=(), env=None, ready=True):
-        """Starts `jailmapd -f` (inside `wrap`, if given) and waits for its ready line."""
+    def start(self, wrap=(), env=None, ready=True, **options):
+        """Starts `jailmapd -f` (inside `wrap`, if given; options are Popen's) and waits for its
+        ready line."""
         mark = self.mark()
         with open(self.log_path, "ab") as log:
             self.process = start(
@@ -346,6 +347,7 @@ class Jailmapd:
                 stdout=log,
                 stderr=log,
                 env={"PATH": PATH, **(env or {})},
+                **options,
             )
         if ready:
             self.wait_log(r"ready: ", since=mark)

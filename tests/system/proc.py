@@ -25,6 +25,12 @@ def stat_fields(pid):
     return fields[0], int(fields[1]), int(fields[19])
 
 
+def ticks(pid):
+    """Processor time that a process has used in user mode, in the kernel's ticks."""
+    text = read(f"/proc/{pid}/stat")
+    return int(text[text.rindex(")") + 2 :].split()[11])
+
+
 def alive(pid):
     """True when the process exists and is not a zombie."""
     fields = stat_fields(pid)

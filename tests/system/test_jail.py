@@ -77,7 +77,17 @@ class JailTest(unittest.TestCase):
             },
         )
         cls.addClassCleanup(cls.jailmapd.stop)
-        cls.jailmapd.start()
+        # What a careless parent may leave: groups, an environment, no umask, and a way out of any jail.
+        outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            cls.jailmapd.start(
+                env={"LD_PRELOAD": "", "SECRET": "of-the-parent"},
+                extra_groups=[3, 4, 42],
+                pass_fds=[outside],
+                umask=0,
+            )
+        finally:
+            os.close(outside)
         cls.runtime_jail = os.path.join(cls.jailmapd.runtime, "empty")
         cls.alice = cls.jailmapd.client(uid=ALICE)
         cls.open.append(cls.alice)

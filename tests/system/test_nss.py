@@ -8,8 +8,10 @@ import os
 import re
 
 import harness
+import proc
 from harness import workspace
 from protocol import OK, NOKEY, RETRY, o_lookup, reply
+from waiting import wait_for
 
 NSS_MODULE = r"""
 #include <errno.h>
@@ -37,6 +39,9 @@ static enum nss_status act(const char *name, size_t room, int *errnop)
         *errnop = ERANGE;
         return NSS_STATUS_TRYAGAIN;
     }
+    if (strcmp(name, "fault-spin") == 0)
+        for (volatile int turn = 0;; turn = !turn)
+            ;
     if (strcmp(name, "fault-hang") == 0)
         for (;;)
             sleep(1000);
@@ -216,3 +221,20 @@ class NameServiceTest(harness.Case):
         self.eventually(stuck, users, "root", (OK, root))
         stuck.send(o_lookup(users, "fault-hang", 64))
         self.assertEqual(daemon.stop(), 0)
+
+    def test_busy_agent_ends(self):
+        """An agent that never comes back from the name service ends with a monitor that is killed,
+        as every helper does."""
+        users = "unix:passwd.byname"
+        daemon = self.jailmapd([users], start=False)
+        daemon.start(wrap=self.wrap)
+        client = self.client(daemon)
+        self.assertEqual(client.lookup(users, "root")[0], OK)
+        client.send(o_lookup(users, "fault-spin", 64))
+        (agent,) = daemon.wait_roles("agent")
+        begun = proc.ticks(agent)
+        wait_for(lambda: proc.ticks(agent) > begun + 10, "the agent to be busy with the module")
+        below = proc.snapshot(daemon.pid)
+        daemon.process.kill()
+        harness.wait_exit(daemon.process, "the monitor to end")
+        wait_for(lambda: not proc.survivors(below), "every helper to end after the monitor")
