@@ -391,19 +391,40 @@ static void release_worker(struct worker *w)
     free_worker(w);
 }
 
-/* Of all workers, or of one compartment's worn ones: the one that was used longest ago. */
-static struct worker *oldest(const struct compartment *worn_of)
+static bool is_idle(const struct worker *w, const struct compartment *c)
+{
+    (void)c;
+    return w->nclients == 0;
+}
+
+static bool is_worn(const struct worker *w, const struct compartment *c)
+{
+    return w->compartment == c && w->served >= MAX_USE;
+}
+
+static bool is_strangers(const struct worker *w, const struct compartment *c)
+{
+    (void)c;
+    return !policy_knows(monitor_policy, w->compartment->uid);
+}
+
+static bool is_idle_strangers(const struct worker *w, const struct compartment *c)
+{
+    return is_idle(w, c) && is_strangers(w, c);
+}
+
+/* Lets that worker go, of those that fit, which was used longest ago. False: none fits. */
+static bool release_one(bool (*fits)(const struct worker *, const struct compartment *),
+                        const struct compartment *c)
 {
     struct worker *best = NULL;
 
-    for (struct worker *w = workers; w != NULL; w = w->next) {
-        bool fits =
-            worn_of != NULL ? w->compartment == worn_of && w->served >= MAX_USE : w->nclients == 0;
-
-        if (fits && (best == NULL || w->idle_since < best->idle_since))
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        if (fits(w, c) && (best == NULL || w->idle_since < best->idle_since))
             best = w;
-    }
-    return best;
+    if (best != NULL)
+        release_worker(best);
+    return best != NULL;
 }
 
 static unsigned strangers(void)
@@ -411,7 +432,7 @@ static unsigned strangers(void)
     unsigned count = 0;
 
     for (struct worker *w = workers; w != NULL; w = w->next)
-        count += !policy_knows(monitor_policy, w->compartment->uid);
+        count += is_strangers(w, NULL);
     return count;
 }
 
@@ -421,17 +442,14 @@ static unsigned strangers(void)
  */
 static bool make_room(struct compartment *c, const char **why)
 {
-    struct worker *w;
-
-    while (c->workers >= 2 * listen_of(c)->workers && (w = oldest(c)) != NULL)
-        release_worker(w);
-    if (nworkers >= WORKERS_MOST && (w = oldest(NULL)) != NULL)
-        release_worker(w);
+    while (c->workers >= 2 * listen_of(c)->workers && release_one(is_worn, c))
+        ;
     *why = "all workers of all clients are in use";
-    if (nworkers >= WORKERS_MOST)
+    if (nworkers >= WORKERS_MOST && !release_one(is_idle, NULL))
         return false;
     *why = "too many users whom no allow section names";
-    return policy_knows(monitor_policy, c->uid) || strangers() < STRANGERS_MOST;
+    return policy_knows(monitor_policy, c->uid) || strangers() < STRANGERS_MOST ||
+           release_one(is_idle_strangers, NULL);
 }
 
 /* The least busy worker that takes one more; another is started when there is none. */

@@ -358,7 +358,6 @@ static void start_loop(void)
     sigset_t set;
 
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGCHLD, SIG_DFL); /* whoever started us may have it ignored: no death would be seen */
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGHUP);
@@ -434,6 +433,7 @@ int main(int argc, char **argv)
     static char why[2048];
     int opt, parent = -1;
 
+    signal(SIGCHLD, SIG_DFL); /* whoever started us may ignore it: no death would be seen */
     fill_standard_descriptors();
     if (notify_env != NULL && strlen(notify_env) < sizeof notify_socket)
         strcpy(notify_socket, notify_env);

@@ -1,5 +1,5 @@
-"""Limits and bad surroundings: what is bounded, counted or undone so that one user, one table or one
-stopped helper does not take the service from the others.
+"""Limits and bad surroundings: what is bounded, counted or undone, so that no user, no table and no
+stopped helper takes the service from the others.
 
 Runs as root inside tests/system/run, against daemons of its own in private directories. It stops,
 continues and kills only processes of this run, by pid, and lowers limits only in processes that it
