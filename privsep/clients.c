@@ -227,7 +227,8 @@ static void handle_bad_table(struct worker *w, uint32_t ref, struct slice text)
         if (!w->grants[i].asked || w->grants[i].ref != ref)
             continue;
         if (monitor_policy->tables[i].type->agent == NULL) {
-            table_spoiled(i, policy_escape(text, escaped, sizeof escaped));
+            if (log_about(w->compartment, COMPLAINTS))
+                table_spoiled(i, policy_escape(text, escaped, sizeof escaped));
         } else { /* in a while: the agent may be about to go, and a new one tells by itself */
             w->grants[i].told = 0;
             w->again_at = monitor_now() + AGAIN_MS;
@@ -245,8 +246,7 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
     char reason[128];
 
     if (event->event == EVENT_BAD_TABLE) {
-        if (log_about(w->compartment, COMPLAINTS))
-            handle_bad_table(w, event->subject, text);
+        handle_bad_table(w, event->subject, text);
         return;
     }
     if (!is_client(w, event->subject)) {

@@ -77,7 +77,7 @@ class JailTest(unittest.TestCase):
             },
         )
         cls.addClassCleanup(cls.jailmapd.stop)
-        # What a careless parent may leave: groups, an environment, no umask, and a way out of any jail.
+        # What a careless parent may leave: groups, variables, no umask, and a way out of a jail.
         outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         try:
             cls.jailmapd.start(
