@@ -615,14 +615,16 @@ static void lane_answer(struct lane *lane)
 
 void sessions_readable(struct session **ready, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++)
-        lane_receive(&lanes[i], ready[i]);
-    for (unsigned i = 0; i < count; i++)
-        if (lanes[i].slot != NULL)
-            image_fetch_entry(&lanes[i].session->last_table->image, lanes[i].slot);
-    for (unsigned i = 0; i < count; i++)
-        if (lanes[i].session != NULL)
-            lane_answer(&lanes[i]);
+    /* A short pipeline: receiving one takes longer than memory needs for the one before, and the
+     * first answers are on their way to other processors while the last requests come in. */
+    for (unsigned i = 0; i < count + 2; i++) {
+        if (i < count)
+            lane_receive(&lanes[i], ready[i]);
+        if (i >= 1 && i - 1 < count && lanes[i - 1].slot != NULL)
+            image_fetch_entry(&lanes[i - 1].session->last_table->image, lanes[i - 1].slot);
+        if (i >= 2 && lanes[i - 2].session != NULL)
+            lane_answer(&lanes[i - 2]);
+    }
 }
 
 void session_ready(struct session *s, uint32_t events)

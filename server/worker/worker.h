@@ -96,9 +96,9 @@ void tables_flush(void);
 void session_start(int fd, uint32_t client);
 void session_ready(struct session *session, uint32_t events);
 /*
- * The same for up to SESSIONS_AT_ONCE connections that are readable and nothing else. Their first
- * requests are all received before any is answered, and what the answers will read is fetched
- * meanwhile: in a table that exceeds the caches that is most of a lookup's own time.
+ * The same for up to SESSIONS_AT_ONCE connections that are readable and nothing else. Requests are
+ * received a little ahead of the answers, and what these will read is fetched meanwhile: in a table
+ * that exceeds the caches that is most of a lookup's own time.
  */
 void sessions_readable(struct session **ready, unsigned count);
 #define SESSIONS_AT_ONCE 16
