@@ -235,6 +235,7 @@ static const struct range {
     {"backlog", 1, 65535, "1 to 65535"},
     {"max-request", 4096, 1 << 30, "4096 to 1073741824 bytes"},
     {"request-timeout", 1, 86400, "1 to 86400 seconds"},
+    {"answer-timeout", 1, 86400, "1 to 86400 seconds"},
     {"workers", 1, 64, "1 to 64"},
     {"clients-per-worker", 1, 4096, "1 to 4096"},
 };
@@ -346,6 +347,7 @@ static int take_listen(struct policy_listen *l, cfg_t *sec)
     l->backlog = (int)cfg_getint(sec, "backlog");
     l->max_request = (unsigned)cfg_getint(sec, "max-request");
     l->request_timeout = (unsigned)cfg_getint(sec, "request-timeout");
+    l->answer_timeout = (unsigned)cfg_getint(sec, "answer-timeout");
     l->workers = (unsigned)cfg_getint(sec, "workers");
     l->clients_per_worker = (unsigned)cfg_getint(sec, "clients-per-worker");
     if (l->path == NULL || find_user(sec->line, cfg_getstr(sec, "owner"), &l->uid, NULL) != 0)
@@ -527,6 +529,7 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         CFG_INT("backlog", 128, CFGF_NONE),
         CFG_INT("max-request", 4 << 20, CFGF_NONE),
         CFG_INT("request-timeout", 10, CFGF_NONE),
+        CFG_INT("answer-timeout", 60, CFGF_NONE),
         CFG_INT("workers", 2, CFGF_NONE),
         CFG_INT("clients-per-worker", 256, CFGF_NONE),
         CFG_END(),

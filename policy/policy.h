@@ -25,6 +25,7 @@ struct policy_listen {
     int backlog;
     unsigned max_request;        /* bytes */
     unsigned request_timeout;    /* seconds */
+    unsigned answer_timeout;     /* seconds */
     unsigned workers;            /* most for one uid */
     unsigned clients_per_worker; /* most connections of one worker */
 };

@@ -49,6 +49,7 @@ enum bridge_event {
 struct msg_serve {
     uint32_t max_request;     /* bytes */
     uint32_t request_timeout; /* seconds */
+    uint32_t answer_timeout;  /* seconds */
 };
 struct msg_client {
     uint32_t client; /* the monitor's number for this connection */

@@ -337,7 +337,7 @@ static struct worker *start_worker(struct compartment *c)
                            .file_size = 0,
                            .memory = WORKER_MEMORY + UINT64_C(16) * l->max_request,
                            .cpu_seconds = SPAWN_UNLIMITED};
-    struct msg_serve serve = {l->max_request, l->request_timeout};
+    struct msg_serve serve = {l->max_request, l->request_timeout, l->answer_timeout};
     struct worker *w = calloc(1, sizeof *w);
     char title[192];
 

@@ -16,7 +16,6 @@
 #define LANE_SIZE      (16u * 1024)
 #define REPLIES_SOME   (256u * 1024) /* stop answering and send, once this much is ready */
 #define NOT_READING_MS 60000u        /* a client may take this long over each part of an answer */
-#define ANSWER_MS      60000u        /* an agent may take this long; then the client gets RETRY */
 #define DENIED_TOLD    4             /* repeated denials reported for each connection */
 
 struct buffer {
@@ -111,6 +110,12 @@ static void set_deadline(struct session *s, uint64_t at)
 {
     timed += (at != 0) - (s->deadline != 0);
     s->deadline = at;
+}
+
+/* An agent may take this long; then the client gets RETRY. */
+static uint64_t answer_deadline(void)
+{
+    return loop_now() + (uint64_t)session_limits.answer_timeout * 1000;
 }
 
 static void forget_held(struct session *s)
@@ -279,7 +284,7 @@ static void hold(struct session *s, const struct pm_request *req, struct table *
     s->held_table = table;
     s->hold = answer ? HOLD_ANSWER : HOLD_TABLE;
     if (s->out.len == 0) /* else the deadline is for reading what is out already */
-        set_deadline(s, answer ? loop_now() + ANSWER_MS : 0);
+        set_deadline(s, answer ? answer_deadline() : 0);
     if (!answer) {
         s->next_waiter = table->waiters;
         table->waiters = s;
@@ -493,7 +498,7 @@ static bool settle(struct session *s)
         return false;
     }
     if (s->hold == HOLD_ANSWER && s->deadline == 0)
-        set_deadline(s, loop_now() + ANSWER_MS);
+        set_deadline(s, answer_deadline());
     else if (s->hold == HOLD_NONE && !partial)
         set_deadline(s, 0);
     else if (partial && s->deadline == 0)

@@ -120,6 +120,23 @@ class AgentTest(LimitsCase):
             other.close()
         self.assertEqual(daemon.wait_roles("agent"), [agent])
 
+    def test_answer_after_its_time(self):
+        """An answer that comes after answer-timeout, when its client has had RETRY and asked for
+        something else, is not taken for the answer to that."""
+        daemon = self.jailmapd([USERS], socket_options={"answer-timeout": 1})
+        client = self.client(daemon)
+        right, retry = self.answers(client), reply("status", RETRY, "value", "")
+        (agent,) = daemon.wait_roles("agent")
+        for late in self.names:
+            self.pause(agent)
+            client.send(o_lookup(USERS, late, 64))
+            self.assertEqual(client.receive(), retry, late)
+            rest = [name for name in self.names if name != late]
+            client.send(b"".join(o_lookup(USERS, name, 64) for name in rest))
+            self.resume(agent)
+            for name in rest:
+                self.assertIn(client.receive(), (retry, right[name]), name)
+
     def check_all(self, clients, right, retry):
         """Every pipelined lookup has its own answer or a temporary error; the first, that one."""
         for client in clients:
