@@ -425,36 +425,46 @@ static _Noreturn void usage(void)
     exit(EX_USAGE);
 }
 
+static struct {
+    bool foreground, check;
+} options;
+
+static void read_options(int argc, char **argv)
+{
+    int opt;
+
+    while ((opt = getopt(argc, argv, "c:fnV")) != -1) {
+        if (opt == 'c')
+            config = absolute(optarg);
+        else if (opt == 'f')
+            options.foreground = true;
+        else if (opt == 'n')
+            options.check = true;
+        else if (opt == 'V')
+            exit(puts("jailmapd " JAILMAP_VERSION) == EOF ? EX_OSERR : EX_OK);
+        else
+            usage();
+    }
+    if (optind < argc)
+        usage();
+}
+
 int main(int argc, char **argv)
 {
     static char notify_socket[sizeof((struct sockaddr_un *)NULL)->sun_path];
     const char *notify_env = getenv("NOTIFY_SOCKET");
-    bool foreground = false, check = false;
     static char why[2048];
-    int opt, parent = -1;
+    int parent = -1;
 
     signal(SIGCHLD, SIG_DFL); /* whoever started us may ignore it: no death would be seen */
     fill_standard_descriptors();
     if (notify_env != NULL && strlen(notify_env) < sizeof notify_socket)
         strcpy(notify_socket, notify_env);
     clearenv(); /* the configuration language would expand it, and no child is to inherit it */
-    while ((opt = getopt(argc, argv, "c:fnV")) != -1) {
-        if (opt == 'c')
-            config = absolute(optarg);
-        else if (opt == 'f')
-            foreground = true;
-        else if (opt == 'n')
-            check = true;
-        else if (opt == 'V')
-            return puts("jailmapd " JAILMAP_VERSION) == EOF ? EX_OSERR : EX_OK;
-        else
-            usage();
-    }
-    if (optind < argc)
-        usage();
+    read_options(argc, argv);
     read_config();
     open_helpers();
-    if (check) {
+    if (options.check) {
         check_sources();
         printf("%s: good: listeners %zu, tables %zu, allow sections %zu\n", config,
                monitor_policy->nlistens, monitor_policy->ntables, monitor_policy->nallows);
@@ -465,21 +475,19 @@ int main(int argc, char **argv)
     raise_descriptors();
     umask(022);
     open_runtime_dir();
-    if (!foreground)
+    if (!options.foreground)
         parent = daemonise();
     take_lock();
     open_jail();
     if (!listen_bind(config, why, sizeof why))
         die(EX_CONFIG, "%s", why);
-    if (priv_confine() != 0) {
-        listen_stop();
+    if (priv_confine() != 0)
         die(EX_OSERR, "cannot drop privileges: %s", strerror(errno));
-    }
     start_loop();
-    log_start(foreground);
+    log_start(options.foreground);
     if (!tables_start() || !listen_start())
         die(EX_OSERR, "cannot start: %s", strerror(errno));
-    say_ready(foreground, parent, notify_socket);
+    say_ready(options.foreground, parent, notify_socket);
     run();
     notify(notify_socket, "STOPPING=1");
     listen_stop();
