@@ -471,6 +471,177 @@ static void holder_of_a_bad_file(void)
     make_tree();
 }
 
+/* ---- links that are followed ---- */
+
+#define STEPS_MOST 64
+
+/* What step() was told: "directory/name", of whatever the descriptor is. */
+static char steps[STEPS_MOST][PATH_MAX + 300];
+static unsigned nsteps;
+
+static void note_step(void *arg, int dir, const char *name)
+{
+    char link[64], where[PATH_MAX];
+    ssize_t n;
+
+    CHECK(arg == &nsteps, "the argument is another");
+    snprintf(link, sizeof link, "/proc/self/fd/%d", dir);
+    n = readlink(link, where, sizeof where - 1);
+    where[n > 0 ? n : 0] = '\0';
+    if (nsteps < STEPS_MOST)
+        snprintf(steps[nsteps++], sizeof steps[0], "%s/%s", strcmp(where, "/") == 0 ? "" : where,
+                 name);
+}
+
+static bool stepped(const char *path)
+{
+    for (unsigned i = 0; i < nsteps; i++)
+        if (strcmp(steps[i], path) == 0)
+            return true;
+    return false;
+}
+
+/* Follows path; word: what the refusal must say, NULL: it is opened, and has the content. */
+static void follow(const char *path, uid_t owner, const char *word)
+{
+    unsigned before = open_descriptors();
+    char why[PATH_MAX + 200] = "", buf[8] = "";
+    struct stat st;
+    int fd;
+
+    nsteps = 0;
+    fd = priv_open_source(path, owner, PRIV_FOLLOW, note_step, &nsteps, &st, why, sizeof why);
+    if (word == NULL && CHECK(fd >= 0, "%s is refused: %s", path, why))
+        CHECK(read(fd, buf, 7) == 7 && strcmp(buf, "content") == 0, "%s: reads \"%s\"", path, buf);
+    if (word != NULL && CHECK(fd == -1, "%s is opened", path))
+        check_reason(path, why, word);
+    if (fd >= 0)
+        close(fd);
+    CHECK(open_descriptors() == before, "%s: a descriptor is left open", path);
+}
+
+static void make_link(const char *name, const char *target)
+{
+    unlink(below(name));
+    REQUIRE(symlink(target, below(name)) == 0, "%s: %s", name, strerror(errno));
+}
+
+static void links_are_followed(void)
+{
+    static const struct {
+        const char *name, *target, *path;
+    } links[] = {
+        {"dir/sub/link", "file", "dir/sub/link"},
+        {"dir/link", "sub", "dir/link/file"},
+        {"link", "dir//sub/", "link/file"},
+        {"dir/up", "..", "dir/up/dir/sub/file"},
+        {"dir/sub/round", "../../dir/./sub/../sub/file", "dir/sub/round"},
+    };
+
+    for (size_t i = 0; i < COUNT(links); i++) {
+        make_link(links[i].name, links[i].target);
+        follow(below(links[i].path), NO_OWNER, NULL);
+        CHECK(stepped(below(links[i].name)), "%s: no step for the link", links[i].name);
+        CHECK(stepped(below("dir/sub/file")), "%s: no step for the file", links[i].name);
+        unlink(below(links[i].name));
+    }
+    make_link("absolute", below("dir/sub"));
+    make_link("chain", "absolute");
+    follow(below("chain/file"), NO_OWNER, NULL);
+    CHECK(stepped(below("chain")) && stepped(below("absolute")), "a link of the chain is no step");
+    unlink(below("absolute"));
+    follow(below("chain/file"), NO_OWNER, "absolute");
+    CHECK(stepped(below("absolute")), "what is missing is no step");
+    unlink(below("chain"));
+}
+
+static void bad_links_are_refused(void)
+{
+    make_link("dir/loop", "loop");
+    follow(below("dir/loop"), NO_OWNER, strerror(ELOOP));
+    make_link("dir/loop", "../dir/loop/x");
+    follow(below("dir/loop"), NO_OWNER, strerror(ELOOP));
+    make_link("dir/loop", "sub");
+    follow(below("dir/loop"), NO_OWNER, "not a regular file");
+    make_link("dir/loop", ".");
+    follow(below("dir/loop"), NO_OWNER, "not a regular file");
+    make_link("dir/loop", "..");
+    follow(below("dir/loop"), NO_OWNER, "not a regular file");
+    make_link("dir/loop", "/");
+    follow(below("dir/loop"), NO_OWNER, "not a regular file");
+    make_link("dir/loop", "/dev/null");
+    follow(below("dir/loop"), NO_OWNER, "/dev/null");
+    unlink(below("dir/loop"));
+}
+
+/* The rule holds for where a link leads to, not only for where it stands. */
+static void targets_are_checked(void)
+{
+    mkdir(below("open"), 0755);
+    make_file("open/file", "content");
+    make_link("dir/link", "../open/file");
+    follow(below("dir/link"), NO_OWNER, NULL);
+    set("open", 0, 0, 0777);
+    follow(below("dir/link"), NO_OWNER, "open can be written by others");
+    set("open", SOMEBODY, 0, 0755);
+    follow(below("dir/link"), NO_OWNER, "belongs to uid 4711");
+    set("open", 0, 0, 0755);
+    set("open/file", SOMEBODY, 0, 0644);
+    follow(below("dir/link"), NO_OWNER, "belongs to uid 4711");
+    follow(below("dir/link"), SOMEBODY, NULL);
+    REQUIRE(lchown(below("dir/link"), SOMEBODY, 0) == 0, "lchown: %s", strerror(errno));
+    follow(below("dir/link"), NO_OWNER, "dir/link belongs to uid 4711");
+    unlink(below("dir/link"));
+    unlink(below("open/file"));
+    rmdir(below("open"));
+}
+
+/* Whoever owns a directory on the way could lead the monitor to any file of root's. */
+static void owner_leads_to_its_own(void)
+{
+    mkdir(below("home"), 0755);
+    make_file("home/own", "content");
+    set("home/own", SOMEBODY, 0, 0644);
+    set("home", SOMEBODY, 0, 0755);
+    make_link("home/link", "own");
+    follow(below("home/link"), SOMEBODY, NULL);
+    make_link("home/link", "../dir/sub/file");
+    follow(below("home/link"), SOMEBODY, "symbolic link of uid 4711");
+    make_link("home/link", "../dir");
+    follow(below("home/link/sub/file"), SOMEBODY, "symbolic link of uid 4711");
+    /* A link of root's that leads through there is root's decision. */
+    make_link("dir/link", "../home/own");
+    follow(below("dir/link"), SOMEBODY, NULL);
+    unlink(below("dir/link"));
+    unlink(below("home/link"));
+    /* A file of root's is accepted there, unless it may be the owner's second name for it. */
+    make_file("home/roots", "content");
+    opened(below("home/roots"), SOMEBODY);
+    REQUIRE(link(below("dir/sub/file"), below("home/second")) == 0, "link: %s", strerror(errno));
+    refused(below("home/second"), SOMEBODY, "has another name");
+    unlink(below("home/second"));
+    REQUIRE(link(below("home/own"), below("home/second")) == 0, "link: %s", strerror(errno));
+    opened(below("home/second"), SOMEBODY);
+    unlink(below("home/second"));
+    unlink(below("home/own"));
+    unlink(below("home/roots"));
+    rmdir(below("home"));
+    /* In directories of root's alone a second name is root's. */
+    REQUIRE(link(below("dir/sub/file"), below("dir/second")) == 0, "link: %s", strerror(errno));
+    opened(below("dir/second"), NO_OWNER);
+    unlink(below("dir/second"));
+}
+
+static void long_targets(void)
+{
+    static char target[PATH_MAX];
+
+    memset(target, '/', sizeof target - 1);
+    make_link("dir/link", target);
+    follow(below("dir/link/file"), NO_OWNER, strerror(ENAMETOOLONG));
+    unlink(below("dir/link"));
+}
+
 static const struct unit_test tests[] = {
     {"a file of root is opened read-only and close-on-exec", plain_file},
     {"double slashes do not matter", double_slashes},
@@ -494,6 +665,11 @@ static const struct unit_test tests[] = {
     {"a reason fits any buffer", short_reason_buffers},
     {"directories are opened whole, or as the holder of a file", directories},
     {"the holder of a file is opened whatever the file is", holder_of_a_bad_file},
+    {"links are followed where that is asked for, each of them a step", links_are_followed},
+    {"links that lead nowhere good are refused", bad_links_are_refused},
+    {"where a link leads to is checked as where it stands", targets_are_checked},
+    {"an owner's links and second names lead to the owner's files only", owner_leads_to_its_own},
+    {"a link may be too long", long_targets},
 };
 
 const struct unit_suite open_suite = {.name = "open",
