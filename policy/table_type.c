@@ -14,21 +14,49 @@ static const struct table_type_info types[] = {
     {.type = TYPE_HASH,
      .prefix = "hash:",
      .suffix = ".db",
+     .lock = TABLE_LOCK_FLOCK,
      .flags = PM_FLAG_FIXED | STORED_BOTH_WAYS,
      .sequence = true},
     {.type = TYPE_BTREE,
      .prefix = "btree:",
      .suffix = ".db",
+     .lock = TABLE_LOCK_FLOCK,
      .flags = PM_FLAG_FIXED | STORED_BOTH_WAYS,
      .sequence = true},
+    {.type = TYPE_CDB,
+     .prefix = "cdb:",
+     .suffix = ".cdb",
+     .flags = PM_FLAG_FIXED | STORED_BOTH_WAYS,
+     .sequence = true},
+    {.type = TYPE_LMDB,
+     .prefix = "lmdb:",
+     .suffix = ".lmdb",
+     .lock = TABLE_LOCK_RECORD,
+     .flags = PM_FLAG_FIXED | STORED_BOTH_WAYS | PM_FLAG_MULTI_WRITER,
+     .sequence = true},
+    {.type = TYPE_TEXTHASH,
+     .prefix = "texthash:",
+     .suffix = "",
+     .flags = PM_FLAG_FIXED,
+     .sequence = true,
+     .text = true},
+    {.type = TYPE_INLINE,
+     .prefix = "inline:",
+     .argument = true,
+     .flags = PM_FLAG_FIXED,
+     .sequence = true,
+     .text = true},
+    {.type = TYPE_STATIC, .prefix = "static:", .argument = true, .flags = PM_FLAG_FIXED},
     {.type = TYPE_PASSWD,
      .prefix = "unix:",
      .name = "passwd.byname",
+     .path = "/etc/passwd",
      .flags = PM_FLAG_FIXED,
      .agent = "jailmap-agent-nss"},
     {.type = TYPE_GROUP,
      .prefix = "unix:",
      .name = "group.byname",
+     .path = "/etc/group",
      .flags = PM_FLAG_FIXED,
      .agent = "jailmap-agent-nss"},
 };
@@ -43,8 +71,8 @@ const struct table_type_info *table_type_info(unsigned type)
 
 const struct table_type_info *table_type_of(const char *canonical, const char **why)
 {
-    *why = "unknown table type (known: hash:PATH, btree:PATH, unix:passwd.byname, "
-           "unix:group.byname)";
+    *why = "unknown table type (known: hash:PATH, btree:PATH, cdb:PATH, lmdb:PATH, texthash:PATH, "
+           "inline:{...}, static:VALUE, unix:passwd.byname, unix:group.byname)";
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         size_t len = strlen(types[i].prefix);
 

@@ -9,16 +9,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum table_type { TYPE_HASH = 1, TYPE_BTREE, TYPE_PASSWD, TYPE_GROUP };
+enum table_type {
+    TYPE_HASH = 1,
+    TYPE_BTREE,
+    TYPE_PASSWD,
+    TYPE_GROUP,
+    TYPE_CDB,
+    TYPE_LMDB,
+    TYPE_TEXTHASH,
+    TYPE_INLINE,
+    TYPE_STATIC
+};
 
+/* How writers lock a source, and so whoever reads it. */
+enum table_lock { TABLE_LOCK_NONE, TABLE_LOCK_FLOCK, TABLE_LOCK_RECORD };
+
+/*
+ * A table is `prefix` and what stands behind it: one fixed name, or the path of its source, or,
+ * with `argument`, all there is to know of a table that has no source.
+ */
 struct table_type_info {
     enum table_type type;
-    const char *prefix; /* what stands before the colon */
-    const char *name;   /* what must stand behind it; NULL: the path of the source */
-    const char *suffix; /* appended to the path */
-    uint32_t flags;     /* dictionary type bits, shown to clients */
-    bool sequence;      /* walking the table is supported */
-    const char *agent;  /* helper that answers; NULL: a loader makes an image */
+    const char *prefix; /* what stands before the colon, and the colon */
+    const char *name;   /* what must stand behind it; NULL: a path or an argument */
+    const char *path;   /* of the source, where it does not depend on the name */
+    const char *suffix; /* what the source's path has behind the name; NULL: the name is no path */
+    enum table_lock lock; /* that postmap(1) holds on the source while it writes */
+    bool argument;        /* the name holds the table's content; it must not be empty */
+    uint32_t flags;       /* dictionary type bits, shown to clients */
+    bool sequence;        /* walking the table is supported */
+    bool text;            /* its image has the indexes of a text, see server/image.h */
+    const char *agent;    /* helper that answers what the image does not; NULL: the image is all */
 };
 
 /* The type with that number, or NULL. */

@@ -29,12 +29,18 @@ enum bridge_state { STATE_BEGIN = 1, STATE_SERVE = 2, STATE_DONE = 4 };
 #define BRIDGE_TEXT_MAX 1024          /* reasons */
 #define BRIDGE_NAME_MAX 8192          /* table names and log records */
 #define BRIDGE_DATA_MAX (256u * 1024) /* keys and values of answer tables */
-#define BRIDGE_FDS_MAX  2
+#define BRIDGE_FDS_MAX  1
 
-enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2 };       /* of a TABLE */
-enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 }; /* of a LOGFILE */
+/* What answers a table: bits. Both: the image first, and the link for what it does not have. */
+enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2, KIND_BOTH = 3 };
+enum bridge_input { INPUT_SOURCE, INPUT_NSSWITCH, INPUTS }; /* what an INPUT is */
+enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 };   /* of a LOGFILE */
 enum bridge_reveal { REVEAL_ALL = 0, REVEAL_EXISTENCE = 1 };
 enum bridge_answer { ANSWER_FOUND = 1, ANSWER_NOT_FOUND = 2, ANSWER_RETRY = 3 };
+enum bridge_feature {
+    FEATURE_SEQUENCE = 1, /* `sequence` requests are supported */
+    FEATURE_TEXT = 2      /* its image has the indexes of a text */
+};
 enum bridge_event {
     EVENT_DENIED = 1,  /* client asked again for a table that was denied; tail: its name */
     EVENT_TOO_LARGE,   /* client closed: request over the limit */
@@ -55,10 +61,18 @@ struct msg_client {
     uint32_t client; /* the monitor's number for this connection */
 };
 struct msg_table {
-    uint32_t ref;      /* as the worker chose in OPEN */
-    uint32_t kind;     /* enum bridge_kind */
-    uint32_t flags;    /* dictionary type bits */
-    uint32_t sequence; /* 1: `sequence` requests are supported */
+    uint32_t ref;         /* as the worker chose in OPEN */
+    uint32_t kind;        /* of this descriptor: KIND_IMAGE or KIND_LINK */
+    uint32_t flags;       /* dictionary type bits */
+    uint32_t features;    /* bits of enum bridge_feature */
+    uint32_t answered_by; /* enum bridge_kind: all that answers this table */
+    uint32_t zero;
+};
+struct msg_table_kind { /* what has changed of a table that no descriptor comes with */
+    uint32_t ref;
+    uint32_t flags;
+    uint32_t features;
+    uint32_t answered_by; /* without KIND_IMAGE: let go of the image */
 };
 struct msg_table_error {
     uint32_t ref;
@@ -76,13 +90,17 @@ struct msg_event {
     uint32_t event;   /* enum bridge_event */
     uint32_t subject; /* client, or ref, as the event says */
 };
+struct msg_input {
+    uint32_t input; /* enum bridge_input */
+};
 struct msg_load {
-    uint32_t type;    /* enum table_type */
-    uint32_t reveal;  /* enum bridge_reveal */
-    uint32_t lock_ms; /* how long to wait for whoever is rewriting the source */
+    uint32_t type;   /* enum table_type */
+    uint32_t reveal; /* enum bridge_reveal */
 };
 struct msg_loaded {
     uint64_t entries;
+    uint32_t answered_by; /* enum bridge_kind */
+    uint32_t ignored;     /* lines left out; tail: the first of them */
 };
 struct msg_failed {
     uint32_t error; /* errno where there is one, else 0 */
@@ -120,8 +138,8 @@ struct msg_link {
     X(CLOSED, 6, ROLE_WORKER, ROLE_MONITOR, msg_closed, 0, 0, STATE_SERVE)                         \
     X(EVENT, 7, ROLE_WORKER | ROLE_AGENT, ROLE_MONITOR, msg_event, BRIDGE_NAME_MAX, 0,             \
       STATE_SERVE)                                                                                 \
-    X(LOAD, 8, ROLE_MONITOR, ROLE_LOADER, msg_load, 0, 2, STATE_BEGIN)                             \
-    X(LOADED, 9, ROLE_LOADER, ROLE_MONITOR, msg_loaded, 0, 0, STATE_SERVE)                         \
+    X(LOAD, 8, ROLE_MONITOR, ROLE_LOADER, msg_load, BRIDGE_NAME_MAX, 1, STATE_BEGIN)               \
+    X(LOADED, 9, ROLE_LOADER, ROLE_MONITOR, msg_loaded, BRIDGE_TEXT_MAX, 0, STATE_SERVE)           \
     X(FAILED, 10, ROLE_LOADER | ROLE_SCRIBE, ROLE_MONITOR, msg_failed, BRIDGE_TEXT_MAX, 0,         \
       STATE_SERVE)                                                                                 \
     X(SOURCE, 11, ROLE_MONITOR, ROLE_AGENT, msg_source, BRIDGE_NAME_MAX, 0, STATE_BEGIN)           \
@@ -129,7 +147,9 @@ struct msg_link {
     X(RECORD, 13, ROLE_MONITOR, ROLE_SCRIBE, msg_record, BRIDGE_NAME_MAX, 0, STATE_SERVE)          \
     X(LOGFILE, 14, ROLE_MONITOR, ROLE_SCRIBE, msg_file, 0, 1, STATE_SERVE)                         \
     X(QUERY, 15, ROLE_WORKER, ROLE_AGENT, msg_query, BRIDGE_DATA_MAX, 0, STATE_SERVE)              \
-    X(ANSWER, 16, ROLE_AGENT, ROLE_WORKER, msg_answer, BRIDGE_DATA_MAX, 0, STATE_SERVE)
+    X(ANSWER, 16, ROLE_AGENT, ROLE_WORKER, msg_answer, BRIDGE_DATA_MAX, 0, STATE_SERVE)            \
+    X(INPUT, 17, ROLE_MONITOR, ROLE_LOADER, msg_input, 0, 1, STATE_BEGIN)                          \
+    X(TABLE_KIND, 18, ROLE_MONITOR, ROLE_WORKER, msg_table_kind, 0, 0, STATE_SERVE)
 
 enum bridge_type {
 #define X(name, number, from, to, fixed, tail, fds, states) MSG_##name = (number),

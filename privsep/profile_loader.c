@@ -6,7 +6,6 @@
 #include "privsep/profile.h"
 
 #include <errno.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 
 #include "privsep/bridge.h"
@@ -14,27 +13,38 @@
 #define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
 
 static const struct profile_rule rules[] = {
-    {SCMP_SYS(recvmsg), 0, 1, {ON_BRIDGE}, "bridge: LOAD with source and image"},
+    {SCMP_SYS(recvmsg),
+     0,
+     1,
+     {ON_BRIDGE},
+     "bridge: INPUT and LOAD, with what is read and the image"},
     {SCMP_SYS(sendmsg), 0, 1, {ON_BRIDGE}, "bridge: LOADED or FAILED"},
     {SCMP_SYS(poll), 0, 0, {{0}}, "bridge: waiting for LOAD"},
     {SCMP_SYS(ppoll), 0, 0, {{0}}, "the same, where poll does not exist"},
-    {SCMP_SYS(flock), 0, 1, {SCMP_A1(SCMP_CMP_EQ, LOCK_SH | LOCK_NB, 0)}, "source: writers' lock"},
-    {SCMP_SYS(clock_nanosleep), 0, 0, {{0}}, "source: waiting for that lock"},
-    {SCMP_SYS(restart_syscall), 0, 0, {{0}}, "that, and poll, after SIGSTOP and SIGCONT"},
+    {SCMP_SYS(restart_syscall), 0, 0, {{0}}, "poll, after SIGSTOP and SIGCONT"},
     {SCMP_SYS(clock_gettime), 0, 0, {{0}}, "libdb: time, where the vDSO cannot tell"},
-    {SCMP_SYS(pread64), 0, 0, {{0}}, "source: pages of a database"},
+    {SCMP_SYS(pread64), 0, 0, {{0}}, "source: pages of a database, texts"},
     {SCMP_SYS(fstat), 0, 0, {{0}}, "source: its size"},
     {SCMP_SYS(newfstatat), 0, 0, {{0}}, "the same, as glibc spells fstat"},
     {SCMP_SYS(write), 0, 0, {{0}}, "image: cdb_make_add"},
     {SCMP_SYS(lseek), 0, 0, {{0}}, "image: cdb_make_start, cdb_make_finish"},
     {SCMP_SYS(getrandom), 0, 0, {{0}}, "image: its seed"},
-    {SCMP_SYS(mmap), 0, 1, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}, "malloc"},
-    {SCMP_SYS(munmap), 0, 0, {{0}}, "malloc"},
+    {SCMP_SYS(mmap), 0, 1, {SCMP_A2(SCMP_CMP_EQ, PROT_READ, 0)}, "source: cdb_init, liblmdb"},
+    {SCMP_SYS(mmap),
+     0,
+     2,
+     {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+      SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS)},
+     "malloc: no file is mapped for writing"},
+    {SCMP_SYS(munmap), 0, 0, {{0}}, "malloc, cdb_free"},
     {SCMP_SYS(mremap), 0, 0, {{0}}, "realloc of large buffers"},
     {SCMP_SYS(brk), 0, 0, {{0}}, "malloc"},
-    {SCMP_SYS(getpid), 0, 0, {{0}}, "libdb: names its locks"},
+    {SCMP_SYS(getpid), 0, 0, {{0}}, "libdb: names its locks; liblmdb: its environment"},
+    {SCMP_SYS(fstatfs), 0, 0, {{0}}, "liblmdb: is the source on ext3 or ext4 ..."},
+    {SCMP_SYS(uname), 0, 0, {{0}}, "liblmdb: ... of a kernel whose fdatasync is broken"},
     {SCMP_SYS(openat), SCMP_ACT_ERRNO(ENOENT), 0, {{0}}, "libdb: /sys, for the number of CPUs"},
     {SCMP_SYS(sched_getaffinity), SCMP_ACT_ERRNO(ENOSYS), 0, {{0}}, "libdb: the same"},
+    {SCMP_SYS(close), 0, 0, {{0}}, "liblmdb: lets go of what is no LMDB file"},
     {SCMP_SYS(exit_group), 0, 0, {{0}}, "the end"},
 };
 

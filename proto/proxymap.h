@@ -17,11 +17,14 @@ enum pm_dialect { PM_OLD, PM_NEW };
 enum pm_status { PM_OK, PM_NOKEY, PM_RETRY, PM_BAD, PM_DENY, PM_CONFIG };
 
 /* Dictionary flags that a request may carry and a reply may show. */
-#define PM_FLAG_TRY0NULL 0x4u      /* look for the key as stored without a trailing NUL */
-#define PM_FLAG_TRY1NULL 0x8u      /* ... and as stored with one */
-#define PM_FLAG_FIXED    0x10u     /* keys are fixed strings: partial lookups make sense */
-#define PM_FLAG_FOLD_FIX 0x4000u   /* fold the key of a FIXED table to lower case */
-#define PM_FLAG_KNOWN    0x3fffffu /* bits 0 to 21: what is echoed; the rest is masked */
+#define PM_FLAG_TRY0NULL     0x4u      /* look for the key as stored without a trailing NUL */
+#define PM_FLAG_TRY1NULL     0x8u      /* ... and as stored with one */
+#define PM_FLAG_FIXED        0x10u     /* keys are fixed strings: partial lookups make sense */
+#define PM_FLAG_FOLD_FIX     0x4000u   /* fold the key of a FIXED table to lower case */
+#define PM_FLAG_MULTI_WRITER 0x40000u  /* its writers need no lock among themselves */
+#define PM_FLAG_UTF8_REQUEST 0x80000u  /* the key is UTF-8, and folded by the client */
+#define PM_FLAG_RHS_IS_FILE  0x200000u /* values of a text name files; their contents are meant */
+#define PM_FLAG_KNOWN        0x3fffffu /* bits 0 to 21: what is echoed; the rest is masked */
 
 #define PM_FUNCTION_FIRST 0u
 #define PM_FUNCTION_NEXT  1u

@@ -6,10 +6,13 @@
 
 #include <endian.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define SHED_SIZE (512u * 1024) /* a multiple of any page */
 
 /* Splits the record at pos/len into key and value. False if it does not hold what it says. */
 static bool record_split(const struct image *image, unsigned pos, unsigned len, struct slice *key,
-                         struct slice *value, unsigned *form)
+                         struct slice *value, unsigned *forms)
 {
     const char *bytes = cdb_get(&image->cdb, len, pos);
     uint32_t word;
@@ -18,8 +21,8 @@ static bool record_split(const struct image *image, unsigned pos, unsigned len, 
         return false;
     memcpy(&word, bytes, sizeof word);
     word = le32toh(word);
-    *form = word & IMAGE_STORED_NUL ? IMAGE_FORM_NUL : IMAGE_FORM_BARE;
-    word &= ~IMAGE_STORED_NUL;
+    *forms = word >> 28;
+    word &= IMAGE_KEY_MAX;
     if (word > len - sizeof word)
         return false;
     *key = (struct slice){bytes + sizeof word, word};
@@ -47,12 +50,33 @@ int image_open(struct image *image, int fd, const char **why)
         return -1;
     }
     image->header.entries = le64toh(image->header.entries);
+    if (cdb_find(&image->cdb, IMAGE_DEFAULT_KEY, sizeof IMAGE_DEFAULT_KEY - 1) > 0) {
+        image->default_value = (struct slice){cdb_getdata(&image->cdb), cdb_datalen(&image->cdb)};
+        image->has_default = image->default_value.ptr != NULL;
+    }
     return 0;
 }
 
 void image_close(struct image *image)
 {
     cdb_free(&image->cdb);
+}
+
+bool image_shed(struct image *image)
+{
+    if (image->cdb.cdb_fsize <= SHED_SIZE) {
+        cdb_free(&image->cdb);
+        return true;
+    }
+    munmap((void *)image->cdb.cdb_mem, SHED_SIZE);
+    image->cdb.cdb_mem += SHED_SIZE;
+    image->cdb.cdb_fsize -= SHED_SIZE;
+    return false;
+}
+
+static unsigned highest(unsigned forms)
+{
+    return forms != 0 ? 1u << (31 - __builtin_clz(forms)) : 0;
 }
 
 unsigned image_find(struct image *image, struct slice key, unsigned forms, struct slice *value)
@@ -62,23 +86,24 @@ unsigned image_find(struct image *image, struct slice key, unsigned forms, struc
     unsigned found = 0;
 
     crypto_shorthash(hash, (const unsigned char *)key.ptr, key.len, image->header.seed);
-    if (cdb_findinit(&find, &image->cdb, hash, sizeof hash) <= 0)
-        return 0;
-    while (found != IMAGE_FORM_NUL && cdb_findnext(&find) > 0) {
-        struct slice its_key, its_value;
-        unsigned form;
+    if (cdb_findinit(&find, &image->cdb, hash, sizeof hash) > 0)
+        while (found != highest(forms) && cdb_findnext(&find) > 0) {
+            struct slice its_key, its_value;
+            unsigned its_forms;
 
-        if (!record_split(image, cdb_datapos(&image->cdb), cdb_datalen(&image->cdb), &its_key,
-                          &its_value, &form))
-            continue;
-        if (!slice_same(its_key, key))
-            continue;
-        if ((form & forms) == 0 || form == found)
-            continue;
-        found = form;
-        *value = its_value;
-        if (forms == IMAGE_FORM_BARE)
-            break;
+            if (!record_split(image, cdb_datapos(&image->cdb), cdb_datalen(&image->cdb), &its_key,
+                              &its_value, &its_forms) ||
+                !slice_same(its_key, key))
+                continue;
+            its_forms = highest(its_forms & forms);
+            if (its_forms == 0 || its_forms <= found)
+                continue;
+            found = its_forms;
+            *value = its_value;
+        }
+    if (found == 0 && image->has_default) {
+        found = IMAGE_FORM_ANY;
+        *value = image->default_value;
     }
     return found;
 }
@@ -122,7 +147,7 @@ void image_fetch_entry(const struct image *image, const void *slot)
 
 bool image_next(struct image *image, uint32_t *cursor, struct slice *key, struct slice *value)
 {
-    unsigned pos = *cursor, form;
+    unsigned pos = *cursor, forms;
 
     if (pos == 0)
         cdb_seqinit(&pos, &image->cdb);
@@ -130,7 +155,8 @@ bool image_next(struct image *image, uint32_t *cursor, struct slice *key, struct
         *cursor = pos;
         if (cdb_keylen(&image->cdb) == IMAGE_HASH_LEN &&
             record_split(image, cdb_datapos(&image->cdb), cdb_datalen(&image->cdb), key, value,
-                         &form))
+                         &forms) &&
+            (forms & IMAGE_FORMS_WRITTEN))
             return true;
     }
     *cursor = pos;

@@ -1,7 +1,8 @@
 /*
  * The image of a table: a constant database (cdb) in a sealed memfd, made by the loader and read by
  * workers. Opening and searching run in the worker, on bytes that an untrusted loader wrote: every
- * access is bounds-checked. Must never write, and makes no system call but mmap, fstat and close.
+ * access is bounds-checked. Must never write, and makes no system call but mmap, munmap,
+ * fstat and close.
  *
  * One record names the image: key `jailmap`, value struct image_header. Every entry has as cdb key
  * the SipHash-2-4 of the table's key under the image's own random seed, so that whoever chooses
@@ -19,15 +20,27 @@
 
 #include "proto/slice.h"
 
-#define IMAGE_MAGIC      0x316d6a69u /* version 1 */
-#define IMAGE_HEADER_KEY "jailmap"
-#define IMAGE_HASH_LEN   crypto_shorthash_BYTES
-/* In the word before a key: the source stored this key with a trailing NUL, which is left out. */
-#define IMAGE_STORED_NUL 0x80000000u
+#define IMAGE_MAGIC       0x326d6a69u /* version 2 */
+#define IMAGE_HEADER_KEY  "jailmap"
+#define IMAGE_DEFAULT_KEY "default"
+#define IMAGE_HASH_LEN    crypto_shorthash_BYTES
+#define IMAGE_KEY_MAX     ((1u << 28) - 1)
 
-/* Which forms of stored keys to look for, as PM_FLAG_TRY1NULL and PM_FLAG_TRY0NULL ask. */
-#define IMAGE_FORM_NUL  1u
-#define IMAGE_FORM_BARE 2u
+/* Stored databases (hash, btree, cdb, lmdb): as PM_FLAG_TRY1NULL and PM_FLAG_TRY0NULL ask. */
+#define IMAGE_FORM_BARE 1u /* the key is stored without a trailing NUL */
+#define IMAGE_FORM_NUL  2u /* with one, which the image leaves out */
+
+/* Texts (texthash, inline): which index an entry is in. */
+#define IMAGE_FORM_EXACT   1u /* as written, every line */
+#define IMAGE_FORM_UTF8    2u /* as written, lines that are UTF-8 */
+#define IMAGE_FORM_ASCII   4u /* A-Z folded, every line */
+#define IMAGE_FORM_UNICODE 8u /* fully folded, lines that are UTF-8 */
+
+/* Any other table: found by every search. */
+#define IMAGE_FORM_ANY 15u
+
+/* An entry that is in neither of these is the folded copy of another, and does not count. */
+#define IMAGE_FORMS_WRITTEN 3u
 
 struct image_header {
     uint32_t magic;
@@ -39,6 +52,8 @@ struct image_header {
 struct image {
     struct cdb cdb;
     struct image_header header;
+    bool has_default;
+    struct slice default_value;
 };
 
 /*
@@ -49,9 +64,16 @@ int image_open(struct image *image, int fd, const char **why);
 void image_close(struct image *image);
 
 /*
- * Finds key in one of the forms. Where both are stored, the one with NUL wins, as in Postfix.
- * Returns the form that was found and sets *value, which borrows from the image; 0 if there is
- * none.
+ * The same little by little, because the kernel takes milliseconds over a large mapping and a
+ * worker has none: each call lets go of a part, and the last, when nothing is left, returns true.
+ * Nothing but this may be called in between.
+ */
+bool image_shed(struct image *image);
+
+/*
+ * Finds key in one of the forms, the highest that has it; in each form, the entry that was added
+ * first. Returns that form and sets *value, which borrows from the image. Where there is none, the
+ * default, as IMAGE_FORM_ANY; 0 if there is no default either.
  */
 unsigned image_find(struct image *image, struct slice key, unsigned forms, struct slice *value);
 

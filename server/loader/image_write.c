@@ -49,13 +49,13 @@ static int add(struct image_writer *w, const void *key, size_t key_len, const vo
     return cdb_make_add(&w->make, key, (unsigned)key_len, value, (unsigned)value_len) < 0 ? -1 : 0;
 }
 
-int image_writer_add(struct image_writer *w, struct slice key, bool stored_nul, struct slice value)
+int image_writer_add(struct image_writer *w, struct slice key, unsigned forms, struct slice value)
 {
     size_t need = sizeof(uint32_t) + key.len + value.len;
     unsigned char hash[IMAGE_HASH_LEN];
     uint32_t word;
 
-    if (key.len >= IMAGE_STORED_NUL || need > IMAGE_MAX) {
+    if (key.len > IMAGE_KEY_MAX || need > IMAGE_MAX) {
         errno = EFBIG;
         return -1;
     }
@@ -67,7 +67,7 @@ int image_writer_add(struct image_writer *w, struct slice key, bool stored_nul, 
         w->record = grown;
         w->record_cap = need * 2;
     }
-    word = htole32((uint32_t)key.len | (stored_nul ? IMAGE_STORED_NUL : 0));
+    word = htole32((uint32_t)key.len | forms << 28);
     memcpy(w->record, &word, sizeof word);
     if (key.len > 0)
         memcpy(w->record + sizeof word, key.ptr, key.len);
@@ -76,8 +76,13 @@ int image_writer_add(struct image_writer *w, struct slice key, bool stored_nul, 
     crypto_shorthash(hash, (const unsigned char *)key.ptr, key.len, w->header.seed);
     if (add(w, hash, sizeof hash, w->record, need) != 0)
         return -1;
-    w->header.entries++;
+    w->header.entries += (forms & IMAGE_FORMS_WRITTEN) != 0;
     return 0;
+}
+
+int image_writer_default(struct image_writer *w, struct slice value)
+{
+    return add(w, IMAGE_DEFAULT_KEY, sizeof IMAGE_DEFAULT_KEY - 1, value.ptr, value.len);
 }
 
 int image_writer_finish(struct image_writer *w, uint64_t *entries)

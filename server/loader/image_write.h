@@ -16,11 +16,14 @@ struct image_writer;
 struct image_writer *image_writer_start(int fd);
 
 /*
- * Adds an entry. stored_nul: the source keeps this key with a trailing NUL, which key leaves out.
- * Returns 0, or -1 with errno; EFBIG when the image would pass 4 GB, the limit of its format.
+ * Adds an entry, to be found by searches in its forms (IMAGE_FORM_*). Returns 0, or -1 with errno;
+ * EFBIG when the image would pass 4 GB, or the key 256 MB, the limits of its format.
  */
-int image_writer_add(struct image_writer *writer, struct slice key, bool stored_nul,
+int image_writer_add(struct image_writer *writer, struct slice key, unsigned forms,
                      struct slice value);
+
+/* Adds the value of every key without an entry. Returns as image_writer_add() does. */
+int image_writer_default(struct image_writer *writer, struct slice value);
 
 /* Completes the image and frees the writer. 0 and the number of entries, or -1 with errno. */
 int image_writer_finish(struct image_writer *writer, uint64_t *entries);

@@ -10,29 +10,50 @@
 #include <stddef.h>
 
 #include "policy/table_type.h"
+#include "privsep/bridge.h"
 #include "proto/slice.h"
 
 /*
- * Takes the entries that a source yields. stored_nul: the source keeps the key with a trailing
- * NUL. Returns 0, or -1 when the image cannot take it; the source then returns -1 at once.
+ * Takes the entries that a source yields. Both functions return 0, or -1 when the image cannot take
+ * it; the source then returns -1 at once.
  */
 struct sink {
-    int (*add)(struct sink *sink, struct slice key, bool stored_nul, struct slice value);
-    bool failed; /* set by add: the error is the image's, not the source's */
+    /* forms: in which searches the entry is found, IMAGE_FORM_* of server/image.h. Keys need not be
+     * different: in each form the first that was added is found. */
+    int (*add)(struct sink *sink, struct slice key, unsigned forms, struct slice value);
+    /* The value of every key that has no entry. At most once. */
+    int (*add_default)(struct sink *sink, struct slice value);
+    bool failed; /* set by the sink: the error is the image's, not the source's */
+};
+
+/* One load: what the monitor passed in, and what the source has to say about it. */
+struct source {
+    struct sink *sink;
+    int fd;            /* the file, open for reading and anywhere in it; -1: the type has none */
+    int nsswitch;      /* nsswitch.conf(5), for the types that ask it; -1: there is none */
+    struct slice name; /* of the table, behind `type:` */
+    /* Left by the source: */
+    char why[512];     /* after -1: the reason, for an administrator: what was found and expected */
+    int error;         /* and ENOMEM if that is it */
+    unsigned ignored;  /* lines or entries left out, as Postfix leaves them out with a warning */
+    char warning[256]; /* the first of them: "line 7: no value" */
+    enum bridge_kind answered_by; /* KIND_IMAGE unless the source says otherwise */
 };
 
 struct source_ops {
     enum table_type type;
-    /*
-     * Reads the whole source behind fd, which stays the caller's, into the sink. Returns 0, or -1
-     * with a reason for the administrator in why[0..len), naming what was found and expected.
-     */
-    int (*load)(int fd, struct sink *sink, char *why, size_t len);
-    /* Writers rewrite the file in place under an exclusive flock(2): read it under a shared one. */
-    bool flock;
+    /* Reads the whole source into its sink. Returns 0, or -1 with why. Frees what it took. */
+    int (*load)(struct source *source);
 };
 
 extern const struct source_ops source_hash;
 extern const struct source_ops source_btree;
+extern const struct source_ops source_cdb;
+extern const struct source_ops source_lmdb;
+extern const struct source_ops source_texthash;
+extern const struct source_ops source_inline;
+extern const struct source_ops source_static;
+extern const struct source_ops source_passwd;
+extern const struct source_ops source_group;
 
 #endif

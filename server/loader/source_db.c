@@ -4,15 +4,21 @@
  * here and nowhere else, in a process that lives for one load, and its way to files is replaced: it
  * gets the one descriptor for the one name, read-only, and an error for all else.
  */
+#include "server/loader/db_pages.h"
+#include "server/loader/record.h"
 #include "server/loader/source.h"
 
 #include <db.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define PAGE_LEAST 512
+#define BULK       (1u << 20) /* bytes of records to ask libdb for at once */
 
 static const char only_name[] = "source";
 static int only_fd = -1;
@@ -159,7 +165,7 @@ static void keep_first_error(const DB_ENV *env, const char *prefix, const char *
 {
     (void)env;
     (void)prefix;
-    if (first_error[0] == '\0')
+    if (first_error[0] == '\0' && strstr(text, "0x") == NULL) /* addresses are news each time */
         snprintf(first_error, sizeof first_error, "%s", text);
 }
 
@@ -182,86 +188,189 @@ static void set_hooks(void)
     db_env_set_func_yield(hook_yield);
 }
 
-static int explain(int rc, const char *doing, char *why, size_t len)
+static int explain(int rc, const char *doing, struct source *source)
 {
-    snprintf(why, len, "%s: %s%s%s", doing, db_strerror(rc), first_error[0] != '\0' ? ": " : "",
-             first_error);
+    source->error = rc == ENOMEM ? ENOMEM : 0;
+    snprintf(source->why, sizeof source->why, "%s: %s%s%s", doing, db_strerror(rc),
+             first_error[0] != '\0' ? ": " : "", first_error);
     return -1;
 }
 
-/* Hands over one record as Postfix would return it: text up to the first NUL. */
-static int add_record(struct sink *sink, const DBT *key, const DBT *value)
+/*
+ * How many records there should be. Where a key has several values it is not counted: postmap(1)
+ * makes no such file.
+ */
+static int count(DB *db, off_t size, struct source *source, bool *counted, uint64_t *records)
 {
-    struct slice k = {key->data, key->size}, v = {value->data, value->size};
-    const char *nul = v.len > 0 ? memchr(v.ptr, 0, v.len) : NULL;
-    bool stored_nul = k.len > 0 && k.ptr[k.len - 1] == '\0';
+    struct db_layout layout = {.size = size};
+    u_int32_t flags;
+    int rc, swapped;
 
-    if (stored_nul)
-        k.len--;
-    if (k.len > 0 && memchr(k.ptr, 0, k.len) != NULL)
-        return 0; /* no request can carry such a key */
-    if (nul != NULL)
-        v.len = (size_t)(nul - v.ptr);
-    return sink->add(sink, k, stored_nul, v);
+    if ((rc = db->get_flags(db, &flags)) != 0 ||
+        (rc = db->get_pagesize(db, &layout.page_size)) != 0 ||
+        (rc = db->get_byteswapped(db, &swapped)) != 0)
+        return explain(rc, "not a Berkeley DB file", source);
+    layout.swapped = swapped != 0;
+    layout.checksums = (flags & DB_CHKSUM) != 0;
+    *counted = (flags & (DB_DUP | DB_DUPSORT)) == 0;
+    return *counted ? db_pages_check(source, &layout, records) : 0;
 }
 
-static int walk(DB *db, struct sink *sink, char *why, size_t len)
+static bool is_inside(struct slice slice, const char *begin, size_t len)
 {
-    DBT key = {0}, value = {0};
-    DBC *cursor;
-    int rc = db->cursor(db, NULL, &cursor, 0);
+    return slice.ptr >= begin && slice.ptr <= begin + len &&
+           slice.len <= (size_t)(begin + len - slice.ptr);
+}
 
-    if (rc != 0)
-        return explain(rc, "cannot walk the database", why, len);
-    while ((rc = cursor->get(cursor, &key, &value, DB_NEXT)) == 0)
-        if (add_record(sink, &key, &value) != 0)
+/* The records of one bulk of libdb's, which are offsets and lengths behind each other. */
+static int add_bulk(struct source *source, DBT *bulk, uint64_t *seen)
+{
+    const char *begin = bulk->data;
+    void *next, *key, *value;
+    size_t key_len, value_len;
+
+    DB_MULTIPLE_INIT(next, bulk);
+    for (;; (*seen)++) {
+        struct slice k, v;
+
+        DB_MULTIPLE_KEY_NEXT(next, bulk, key, key_len, value, value_len);
+        if (next == NULL)
+            return 0;
+        k = (struct slice){key, key_len};
+        v = (struct slice){value, value_len};
+        if (!is_inside(k, begin, bulk->ulen) || !is_inside(v, begin, bulk->ulen)) {
+            snprintf(source->why, sizeof source->why, "damaged: a record is longer than its page");
             return -1;
-    if (rc != DB_NOTFOUND)
-        return explain(rc, "cannot read the database to its end", why, len);
+        }
+        if (record_add(source, k, v) != 0)
+            return -1;
+    }
+}
+
+/* Room for the record that did not fit into the bulk; libdb says how long it is. */
+static int grow(DBT *bulk)
+{
+    uint64_t len = bulk->size > bulk->ulen ? bulk->size : bulk->ulen;
+    char *grown;
+
+    len = (len * 2 + 1023) & ~UINT64_C(1023);
+    grown = len < UINT32_MAX ? realloc(bulk->data, (size_t)len) : NULL;
+    if (grown == NULL)
+        return ENOMEM;
+    bulk->data = grown;
+    bulk->ulen = (u_int32_t)len;
     return 0;
 }
 
-/* The process ends after this one load: nothing of libdb is closed or freed. */
-static int load(int fd, DBTYPE want, struct sink *sink, char *why, size_t len)
+/* Up to the end, or to one record more than there should be: damaged pages can form a ring. */
+static int walk_bulks(DBC *cursor, DBT *bulk, struct source *source, uint64_t limit, uint64_t *seen)
 {
-    static const char *const names[] = {[DB_BTREE] = "btree", [DB_HASH] = "hash"};
+    DBT key = {0};
+    int rc = 0;
+
+    while (rc == 0 && *seen <= limit) {
+        rc = cursor->get(cursor, &key, bulk, DB_NEXT | DB_MULTIPLE_KEY);
+        if (rc == DB_BUFFER_SMALL)
+            rc = grow(bulk);
+        else if (rc == 0 && add_bulk(source, bulk, seen) != 0)
+            return -1;
+    }
+    if (rc != 0 && rc != DB_NOTFOUND)
+        return explain(rc, "cannot read the database to its end", source);
+    return 0;
+}
+
+static int walk(DB *db, struct source *source, bool counted, uint64_t records)
+{
+    DBT bulk = {.data = malloc(BULK), .ulen = BULK, .flags = DB_DBT_USERMEM};
+    uint64_t seen = 0;
+    DBC *cursor;
+    int rc = bulk.data != NULL ? db->cursor(db, NULL, &cursor, 0) : ENOMEM;
+
+    if (rc != 0)
+        rc = explain(rc, "cannot walk the database", source);
+    else
+        rc = walk_bulks(cursor, &bulk, source, counted ? records : UINT64_MAX, &seen);
+    free(bulk.data);
+    if (rc == 0 && counted && seen != records) {
+        snprintf(source->why, sizeof source->why,
+                 "damaged: its pages hold %llu records, and libdb finds %s%llu",
+                 (unsigned long long)records, seen > records ? "more than " : "",
+                 (unsigned long long)(seen > records ? records : seen));
+        return -1;
+    }
+    return rc;
+}
+
+static int open_database(struct source *source, DB **db)
+{
     DB_ENV *env;
-    DB *db;
-    DBTYPE type;
     int rc;
 
-    only_fd = fd;
-    set_hooks();
     if ((rc = db_env_create(&env, 0)) != 0)
-        return explain(rc, "cannot start libdb", why, len);
+        return explain(rc, "cannot start libdb", source);
     env->set_errcall(env, keep_first_error);
     if ((rc = env->set_mp_mmapsize(env, 0)) != 0 ||
         (rc = env->set_tmp_dir(env, "/nonexistent")) != 0 ||
         (rc = env->open(env, NULL, DB_CREATE | DB_PRIVATE | DB_INIT_MPOOL, 0)) != 0 ||
-        (rc = db_create(&db, env, 0)) != 0)
-        return explain(rc, "cannot start libdb", why, len);
-    if ((rc = db->open(db, NULL, only_name, NULL, DB_UNKNOWN, DB_RDONLY, 0)) != 0)
-        return explain(rc, "not a Berkeley DB file", why, len);
-    if ((rc = db->get_type(db, &type)) != 0)
-        return explain(rc, "not a Berkeley DB file", why, len);
-    if (type != want) {
-        snprintf(why, len, "the file is a Berkeley DB %s, not a %s",
-                 type == DB_BTREE || type == DB_HASH ? names[type] : "of another kind",
-                 names[want]);
+        (rc = db_create(db, env, 0)) != 0)
+        return explain(rc, "cannot start libdb", source);
+    if ((rc = (*db)->open(*db, NULL, only_name, NULL, DB_UNKNOWN, DB_RDONLY, 0)) != 0)
+        return explain(rc, "not a Berkeley DB file", source);
+    return 0;
+}
+
+static int check_type(DB *db, DBTYPE want, struct source *source)
+{
+    static const char *const names[] = {[DB_BTREE] = "btree", [DB_HASH] = "hash"};
+    DBTYPE type;
+    int rc = db->get_type(db, &type);
+
+    if (rc != 0)
+        return explain(rc, "not a Berkeley DB file", source);
+    if (type == want)
+        return 0;
+    snprintf(source->why, sizeof source->why, "the file is a Berkeley DB %s, not a %s",
+             type == DB_BTREE || type == DB_HASH ? names[type] : "of another kind", names[want]);
+    return -1;
+}
+
+/* The process ends after this one load: nothing of libdb is closed or freed. */
+static int load(DBTYPE want, struct source *source)
+{
+    uint64_t records = 0;
+    bool counted;
+    struct stat st;
+    DB *db;
+
+    if (fstat(source->fd, &st) != 0)
+        return explain(errno, "cannot tell the size of the file", source);
+    if (st.st_size < PAGE_LEAST) {
+        if (st.st_size == 0)
+            snprintf(source->why, sizeof source->why, "the file is empty");
+        else
+            snprintf(source->why, sizeof source->why,
+                     "not a Berkeley DB file: %lld bytes, less than its shortest page",
+                     (long long)st.st_size);
         return -1;
     }
-    return walk(db, sink, why, len);
+    only_fd = source->fd;
+    set_hooks();
+    if (open_database(source, &db) != 0 || check_type(db, want, source) != 0 ||
+        count(db, st.st_size, source, &counted, &records) != 0)
+        return -1;
+    return walk(db, source, counted, records);
 }
 
-static int load_hash(int fd, struct sink *sink, char *why, size_t len)
+static int load_hash(struct source *source)
 {
-    return load(fd, DB_HASH, sink, why, len);
+    return load(DB_HASH, source);
 }
 
-static int load_btree(int fd, struct sink *sink, char *why, size_t len)
+static int load_btree(struct source *source)
 {
-    return load(fd, DB_BTREE, sink, why, len);
+    return load(DB_BTREE, source);
 }
 
-const struct source_ops source_hash = {.type = TYPE_HASH, .load = load_hash, .flock = true};
-const struct source_ops source_btree = {.type = TYPE_BTREE, .load = load_btree, .flock = true};
+const struct source_ops source_hash = {.type = TYPE_HASH, .load = load_hash};
+const struct source_ops source_btree = {.type = TYPE_BTREE, .load = load_btree};

@@ -150,24 +150,25 @@ static void bad_each(const struct mistake *mistakes, size_t n)
 /* ---- what a good file means ---- */
 
 static const char full[] =
-    "\n"                                                                        /* 1 */
-    "user = \"nobody\"\n"                                                       /* 2 */
-    "runtime-dir = \"/run/other\"\n"                                            /* 3 */
-    "\n"                                                                        /* 4 */
-    "libexec-dir = /opt/libexec\n"                                              /* 5 */
-    "listen \"/var/spool/postfix/private/jailmap\" {\n"                         /* 6 */
-    "    protocol = proxymap\n"                                                 /* 7 */
-    "    owner = postfix   group = postfix\n"                                   /* 8 */
-    "    mode = 0640\n"                                                         /* 9 */
-    "    backlog = 7  max-request = 8192  request-timeout = 3\n"                /* 10 */
-    "    workers = 5  clients-per-worker = 17\n"                                /* 11 */
-    "}\n"                                                                       /* 12 */
-    "listen \"/b\" { owner = 12 group = \"34\" mode = 0 }\n"                    /* 13 */
-    "table \"unix:passwd.byname\" { reveal = existence }\n"                     /* 14 */
-    "table \"hash:/etc/aliases\" { owner = root }\n"                            /* 15 */
-    "table \"btree:/etc/postfix/virtual\" {\n"                                  /* 16 */
-    "    owner = \"77\"\n"                                                      /* 17 */
-    "    reveal = all\n"                                                        /* 18 */
+    "\n"                                                            /* 1 */
+    "user = \"nobody\"\n"                                           /* 2 */
+    "runtime-dir = \"/run/other\"\n"                                /* 3 */
+    "\n"                                                            /* 4 */
+    "libexec-dir = /opt/libexec\n"                                  /* 5 */
+    "loaders = 3 listen \"/var/spool/postfix/private/jailmap\" {\n" /* 6 */
+    "    protocol = proxymap\n"                                     /* 7 */
+    "    owner = postfix   group = postfix\n"                       /* 8 */
+    "    mode = 0640\n"                                             /* 9 */
+    "    backlog = 7  max-request = 8192  request-timeout = 3\n"    /* 10 */
+    "    workers = 5  clients-per-worker = 17\n"                    /* 11 */
+    "}\n"                                                           /* 12 */
+    "listen \"/b\" { owner = 12 group = \"34\" mode = 0 }\n"        /* 13 */
+    "table \"unix:passwd.byname\" { reveal = existence }\n"         /* 14 */
+    "table \"hash:/etc/aliases\" { owner = root }\n"                /* 15 */
+    "table \"btree:/etc/postfix/virtual\" {\n"                      /* 16 */
+    "    owner = \"77\"\n"                                          /* 17 */
+    "    reveal = all  symlinks = follow  load-time = 9  load-memory = 64  image-size = 5\n" /* 18
+                                                                                              */
     "}\n"                                                                       /* 19 */
     "table \"unix:group.byname\" { }\n"                                         /* 20 */
     "allow \"postfix\" { tables = {\"unix:passwd.byname\",\n"                   /* 21 */
@@ -199,14 +200,18 @@ static void check_full_tables(const struct policy *p)
 
     REQUIRE(p->ntables == 4, "%zu tables", p->ntables);
     CHECK_TEXT(t[0].name, "unix:passwd.byname", "name");
-    CHECK(t[0].type->type == TYPE_PASSWD && t[0].path == NULL && t[0].existence, "passwd");
+    CHECK(t[0].type->type == TYPE_PASSWD && t[0].existence && !t[0].symlinks, "passwd");
+    CHECK_TEXT(t[0].path, "/etc/passwd", "source");
     CHECK(t[0].owner == POLICY_NO_OWNER, "no owner is accepted for it");
     CHECK_TEXT(t[1].name, "hash:/etc/aliases", "name");
     CHECK_TEXT(t[1].path, "/etc/aliases.db", "source");
     CHECK(t[1].type->type == TYPE_HASH && !t[1].existence && t[1].owner == 0, "aliases");
     CHECK_TEXT(t[2].path, "/etc/postfix/virtual.db", "source");
     CHECK(t[2].type->type == TYPE_BTREE && !t[2].existence && t[2].owner == 77, "virtual");
-    CHECK(t[3].type->type == TYPE_GROUP && t[3].path == NULL && !t[3].existence, "group");
+    CHECK(t[2].symlinks && t[2].load_time == 9 && t[2].load_memory == 64 && t[2].image_size == 5,
+          "how virtual is loaded");
+    CHECK(t[3].type->type == TYPE_GROUP && !t[3].existence, "group");
+    CHECK_TEXT(t[3].path, "/etc/group", "source");
     CHECK(t[0].line == 14 && t[2].line == 19, "lines %d and %d", t[0].line, t[2].line);
 }
 
@@ -240,6 +245,7 @@ static void full_file(void)
     CHECK(p->uid == 65534 && p->gid == 65534, "%u:%u", p->uid, p->gid);
     CHECK_TEXT(p->runtime_dir, "/run/other", "runtime-dir");
     CHECK_TEXT(p->libexec_dir, "/opt/libexec", "libexec-dir");
+    CHECK(p->loaders == 3, "%u loaders", p->loaders);
     CHECK(p->runtime_line == 3 && p->libexec_line == 5, "lines %d and %d", p->runtime_line,
           p->libexec_line);
     check_full_listens(p);
@@ -258,6 +264,7 @@ static void defaults(void)
     CHECK_TEXT(p->runtime_dir, "/run/jailmap", "runtime-dir");
     CHECK(p->libexec_dir[0] == '/', "libexec-dir %s", p->libexec_dir); /* as it was built */
     CHECK(p->runtime_line == 0 && p->libexec_line == 0, "the defaults stand in no line");
+    CHECK(p->loaders == 8, "%u loaders", p->loaders);
     REQUIRE(p->nlistens == 1, "%zu listens", p->nlistens);
     CHECK(l->uid == 0 && l->gid == 0 && l->mode == 0666, "%u:%u %o", l->uid, l->gid, l->mode);
     CHECK(l->backlog == 128 && l->max_request == 4194304 && l->request_timeout == 10 &&
@@ -267,6 +274,9 @@ static void defaults(void)
     policy_free(p);
     p = good("listen \"/s\" { }  table \"hash:/t\" { }  allow \"105\" { }");
     CHECK(!p->tables[0].existence && p->tables[0].owner == POLICY_NO_OWNER, "table");
+    CHECK(!p->tables[0].symlinks && p->tables[0].load_time == 120 &&
+              p->tables[0].load_memory == 4096 && p->tables[0].image_size == 0,
+          "how a table is loaded");
     CHECK(!p->allows[0].tables[0], "an allow that names no table approves one");
     policy_free(p);
 }
@@ -285,12 +295,23 @@ static void nothing_is_left_behind(void)
 
 static void bounds_of_numbers(void)
 {
+    static const char listen[] = "listen \"/s\" {\n %s = %ld }\n",
+                      table[] = "listen \"/s\" { } table \"hash:/t\" {\n %s = %ld }\n",
+                      outside[] = "listen \"/s\" { }\n%s = %ld\n";
     static const struct {
-        const char *name;
+        const char *text, *name;
         long low, high;
     } ranges[] = {
-        {"backlog", 1, 65535}, {"max-request", 4096, 1073741824}, {"request-timeout", 1, 86400},
-        {"workers", 1, 64},    {"clients-per-worker", 1, 4096},
+        {listen, "backlog", 1, 65535},
+        {listen, "max-request", 4096, 1073741824},
+        {listen, "request-timeout", 1, 86400},
+        {listen, "answer-timeout", 1, 86400},
+        {listen, "workers", 1, 64},
+        {listen, "clients-per-worker", 1, 4096},
+        {outside, "loaders", 1, 64},
+        {table, "load-time", 1, 86400},
+        {table, "load-memory", 16, 1048576},
+        {table, "image-size", 1, 4095},
     };
 
     for (size_t i = 0; i < COUNT(ranges); i++) {
@@ -299,12 +320,12 @@ static void bounds_of_numbers(void)
         char text[128];
 
         for (int high = 0; high < 2; high++) {
-            snprintf(text, sizeof text, "listen \"/s\" { %s = %ld }", ranges[i].name,
+            snprintf(text, sizeof text, ranges[i].text, ranges[i].name,
                      high ? ranges[i].high : ranges[i].low);
             policy_free(good(text));
         }
         for (size_t b = 0; b < COUNT(bad); b++) {
-            snprintf(text, sizeof text, "listen \"/s\" {\n %s = %ld }\n", ranges[i].name, bad[b]);
+            snprintf(text, sizeof text, ranges[i].text, ranges[i].name, bad[b]);
             bad_bytes(text, strlen(text), 2, (const char *const[]){ranges[i].name, "range", NULL});
         }
     }
@@ -366,6 +387,12 @@ static void unknown_words(void)
         {2, "listen \"/s\" { }\ntable \"hash:/t\" { mode = 0600 }\n", {"mode"}},
         {2, "listen \"/s\" { }\nallow \"root\" { table = {\"*\"} }\n", {"table"}},
         {2, "listen \"/s\" { }\ntables = {\"*\"}\n", {"tables"}},
+        {2, "listen \"/s\" {\n loaders = 2\n}\n", {"loaders"}},
+        {2, "listen \"/s\" {\n symlinks = follow\n}\n", {"symlinks"}},
+        {1, "load-time = 5\nlisten \"/s\" { }\n", {"load-time"}},
+        {3, "listen \"/s\" { }\ntable \"hash:/t\" {\n loaders = 2 }\n", {"loaders"}},
+        {2, "listen \"/s\" { }\nallow \"root\" { load-memory = 64 }\n", {"load-memory"}},
+        {2, "listen \"/s\" {\n image-size = 64 }\n", {"image-size"}},
         {1, "include(\"/etc/passwd\")\n", {"include"}},
     };
 
@@ -402,6 +429,10 @@ static void bad_types(void)
         {1, "listen \"/s\" { workers = 2x }", {"workers", "integer"}},
         {1, "listen \"/s\" { workers = \"\" }", {"workers"}},
         {1, "listen \"/s\" { backlog = 99999999999999999999 }", {"backlog", "range"}},
+        {1, "loaders = many", {"loaders", "integer"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" { load-time = 2m }", {"load-time", "integer"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" { load-memory = 1G }", {"load-memory"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" { image-size = \"\" }", {"image-size"}},
         {1, "user = {\"nobody\"}", {"{"}},
         {1, "user nobody", {"user", "equal"}},
         {1, "user += \"nobody\"", {"user"}},
@@ -427,6 +458,10 @@ static void words_of_a_list(void)
          {"reveal", "none", "all or existence"}},
         {2, "listen \"/s\" { }\ntable \"hash:/t\" { reveal = ALL }", {"ALL"}},
         {3, "listen \"/s\" { }\ntable \"hash:/t\" {\n reveal = existence2 }", {"existence2"}},
+        {3,
+         "listen \"/s\" { }\ntable \"hash:/t\" {\n symlinks = yes }",
+         {"symlinks", "yes", "refuse or follow"}},
+        {2, "listen \"/s\" { }\ntable \"hash:/t\" { symlinks = \"\" }", {"symlinks"}},
     };
 
     bad_each(mistakes, COUNT(mistakes));
@@ -495,10 +530,14 @@ static void relative_paths(void)
                                       "//s",    "/a//s", "/a/",   "/./s", "/a/.", "/..", "/a/../s",
                                       "/a/./s", "/a/b/", "/a/..", "/a//", "//"};
     static const char *const fine[] = {"/s", "/a/.s", "/a/..s", "/a/s.", "/a/...", "/.a/b", "/ /s"};
-    static const char *const forms[] = {
-        "listen \"%s\" { }\n", "listen \"/s\" { } runtime-dir = \"%s\"\n",
-        "listen \"/s\" { } libexec-dir = \"%s\"\n", "listen \"/s\" { } table \"hash:%s\" { }\n",
-        "listen \"/s\" { } table \"btree:%s\" { }\n"};
+    static const char *const forms[] = {"listen \"%s\" { }\n",
+                                        "listen \"/s\" { } runtime-dir = \"%s\"\n",
+                                        "listen \"/s\" { } libexec-dir = \"%s\"\n",
+                                        "listen \"/s\" { } table \"hash:%s\" { }\n",
+                                        "listen \"/s\" { } table \"btree:%s\" { }\n",
+                                        "listen \"/s\" { } table \"cdb:%s\" { }\n",
+                                        "listen \"/s\" { } table \"lmdb:%s\" { }\n",
+                                        "listen \"/s\" { } table \"texthash:%s\" { }\n"};
 
     for (size_t f = 0; f < COUNT(forms); f++)
         for (size_t i = 0; i < COUNT(bad) + COUNT(fine); i++) {
@@ -576,10 +615,50 @@ static void tables(void)
         {2, "listen \"/s\" { }\ntable \"unix:passwd.byname2\" { }", {"unix:"}},
         {2, "listen \"/s\" { }\ntable \"hash:\" { }", {"relative"}},
         {2, "listen \"/s\" { }\ntable \"hash:etc/aliases\" { }", {"relative", "etc/aliases"}},
+        {2, "listen \"/s\" { }\ntable \"inline:\" { }", {"inline:", "content"}},
+        {3, "listen \"/s\" { }\n\ntable \"static:\" { }", {"static:", "content"}},
+        {2, "listen \"/s\" { }\ntable \"texthash:\" { }", {"relative"}},
+        {2, "listen \"/s\" { }\ntable \"static\" { }", {"\"static\"", "static:VALUE"}},
         {2, "listen \"/s\" { }\ntable \"proxy:hash:/t\" { }", {"proxy:"}},
         {2, "listen \"/s\" { }\ntable \"proxy:unix:passwd.byname\" { }", {"proxy:"}},
     };
 
+    bad_each(mistakes, COUNT(mistakes));
+}
+
+/* What stands behind the colon of these is no path, whatever it looks like. */
+static void tables_without_a_source(void)
+{
+    static const char *const names[] = {"static:x",           "static:/etc/passwd",
+                                        "static:../x",        "static:{}",
+                                        "static: ",           "inline:{a=b, c=d}",
+                                        "inline:{{a = b c}}", "inline:x",
+                                        "static:a:b"};
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char text[128];
+        struct policy *p;
+
+        snprintf(text, sizeof text, "listen \"/s\" { }\ntable \"%s\" { symlinks = follow }\n",
+                 names[i]);
+        p = good(text);
+        CHECK_TEXT(p->tables[0].name, names[i], "name");
+        CHECK(p->tables[0].path == NULL, "%s has the source %s", names[i], p->tables[0].path);
+        policy_free(p);
+    }
+}
+
+/* Of a static table the client knows the value: it has named it. */
+static void existence_of_a_static_table(void)
+{
+    static const struct mistake mistakes[] = {
+        {4,
+         "listen \"/s\" { }\ntable \"static:x\" {\n\n reveal = existence\n}\n",
+         {"reveal", "static"}},
+    };
+
+    policy_free(good("listen \"/s\" { }\ntable \"static:x\" { reveal = all }\n"));
+    policy_free(good("listen \"/s\" { }\ntable \"inline:{a=b}\" { reveal = existence }\n"));
     bad_each(mistakes, COUNT(mistakes));
 }
 
@@ -672,6 +751,19 @@ static void options_given_twice(void)
         {2,
          "listen \"/s\" { }\ntable \"hash:/t\" { reveal = existence reveal = all }\n",
          {"reveal", "twice"}},
+        {2,
+         "listen \"/s\" { }\ntable \"hash:/t\" { symlinks = follow symlinks = follow }\n",
+         {"symlinks", "twice"}},
+        {3,
+         "listen \"/s\" { }\ntable \"hash:/t\" { load-time = 5\n load-time = 6 }\n",
+         {"load-time", "twice"}},
+        {2,
+         "listen \"/s\" { }\ntable \"hash:/t\" { load-memory = 16 load-memory = 16 }\n",
+         {"load-memory", "twice"}},
+        {2,
+         "listen \"/s\" { }\ntable \"hash:/t\" { image-size = 16 image-size = 16 }\n",
+         {"image-size", "twice"}},
+        {2, "loaders = 5\nloaders = 5 listen \"/s\" { }\n", {"loaders", "twice"}},
         {2, "runtime-dir = /a\nruntime-dir = /b listen \"/s\" { }\n", {"runtime-dir", "twice"}},
         {2, "libexec-dir = /a\nlibexec-dir = /b listen \"/s\" { }\n", {"libexec-dir", "twice"}},
     };
@@ -956,15 +1048,20 @@ static void freeing_nothing(void)
 static void table_types(void)
 {
     const struct {
-        const char *name;
+        const char *name, *path, *suffix;
         enum table_type type;
         uint32_t flags;
-        bool image, sequence;
+        bool agent, sequence, text, argument;
     } rows[] = {
-        {"hash:/x", TYPE_HASH, 28, true, true},
-        {"btree:/x", TYPE_BTREE, 28, true, true},
-        {"unix:passwd.byname", TYPE_PASSWD, 16, false, false},
-        {"unix:group.byname", TYPE_GROUP, 16, false, false},
+        {"hash:/x", NULL, ".db", TYPE_HASH, 28, false, true, false, false},
+        {"btree:/x", NULL, ".db", TYPE_BTREE, 28, false, true, false, false},
+        {"cdb:/x", NULL, ".cdb", TYPE_CDB, 28, false, true, false, false},
+        {"lmdb:/x", NULL, ".lmdb", TYPE_LMDB, 262172, false, true, false, false},
+        {"texthash:/x", NULL, "", TYPE_TEXTHASH, 16, false, true, true, false},
+        {"inline:{a=b}", NULL, NULL, TYPE_INLINE, 16, false, true, true, true},
+        {"static:x", NULL, NULL, TYPE_STATIC, 16, false, false, false, true},
+        {"unix:passwd.byname", "/etc/passwd", NULL, TYPE_PASSWD, 16, true, false, false, false},
+        {"unix:group.byname", "/etc/group", NULL, TYPE_GROUP, 16, true, false, false, false},
     };
 
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -975,10 +1072,16 @@ static void table_types(void)
         CHECK(info->type == rows[i].type && info == table_type_info(rows[i].type), "%s",
               rows[i].name);
         CHECK(info->flags == rows[i].flags, "%s has flags %u", rows[i].name, info->flags);
-        CHECK((info->agent == NULL) == rows[i].image && info->sequence == rows[i].sequence, "%s",
-              rows[i].name);
+        CHECK((info->agent != NULL) == rows[i].agent && info->sequence == rows[i].sequence &&
+                  info->text == rows[i].text && info->argument == rows[i].argument,
+              "what %s can do", rows[i].name);
+        CHECK_TEXT(info->path != NULL ? info->path : "", rows[i].path != NULL ? rows[i].path : "",
+                   rows[i].name);
+        CHECK((info->suffix == NULL) == (rows[i].suffix == NULL), "suffix of %s", rows[i].name);
+        if (info->suffix != NULL && rows[i].suffix != NULL)
+            CHECK_TEXT(info->suffix, rows[i].suffix, rows[i].name);
     }
-    CHECK(table_type_info(0) == NULL && table_type_info(TYPE_GROUP + 1) == NULL &&
+    CHECK(table_type_info(0) == NULL && table_type_info(TYPE_STATIC + 1) == NULL &&
               table_type_info(UINT32_MAX) == NULL,
           "a type of no number");
 }
@@ -1003,6 +1106,8 @@ static const struct unit_test tests[] = {
     {"the path of a socket has 107 bytes at most", long_socket_paths},
     {"a file without listen is refused", nothing_to_listen_on},
     {"unknown table types, sources and proxy: are refused", tables},
+    {"the name of a table without a source is no path", tables_without_a_source},
+    {"reveal = existence is refused for a static table", existence_of_a_static_table},
     {"an undeclared table is named with the line of that very value", undeclared_tables},
     {"... in a list that replaces another one, too", undeclared_table_in_a_second_list},
     {"an option given twice is refused", options_given_twice},

@@ -314,7 +314,10 @@ static void advice_can_be_followed(void)
                                          "hash:/a\\",          "hash:/\xc3\xa9t\xc3\xa9",
                                          "hash:/$HOME",        "hash:/%s",
                                          "hash:/{a}",          "hash:/a,b",
-                                         "hash:/a=b"};
+                                         "hash:/a=b",          "cdb:/new",
+                                         "lmdb:/new",          "texthash:/new",
+                                         "inline:{a=b, c=d}",  "inline:{ {a = \"b c\"} }",
+                                         "static:x",           "static:{a\tb}"};
 
     for (size_t i = 0; i < COUNT(wanted); i++)
         follow("hash:/declared", text_slice(wanted[i]));

@@ -18,11 +18,13 @@
 #include "server/loader/image_write.h"
 #include "tests/unit/unit.h"
 
-#define BOTH (IMAGE_FORM_NUL | IMAGE_FORM_BARE)
+#define NUL  IMAGE_FORM_NUL
+#define BARE IMAGE_FORM_BARE
+#define BOTH (NUL | BARE)
 
 struct entry {
     const char *key;
-    bool stored_nul;
+    unsigned forms;
     const char *value;
 };
 
@@ -44,10 +46,9 @@ static struct image_writer *start_writing(int fd)
     return w;
 }
 
-static void put(struct image_writer *w, struct slice key, bool stored_nul, struct slice value)
+static void put(struct image_writer *w, struct slice key, unsigned forms, struct slice value)
 {
-    CHECK(image_writer_add(w, key, stored_nul, value) == 0, "image_writer_add: %s",
-          strerror(errno));
+    CHECK(image_writer_add(w, key, forms, value) == 0, "image_writer_add: %s", strerror(errno));
 }
 
 static void finish_writing(struct image_writer *w, uint64_t want)
@@ -58,14 +59,23 @@ static void finish_writing(struct image_writer *w, uint64_t want)
     CHECK(entries == want, "%d entries, not %d", (int)entries, (int)want);
 }
 
+/* Else it is the folded copy of another, which does not count and is no part of a walk. */
+static bool is_written(const struct entry *entry)
+{
+    return (entry->forms & IMAGE_FORMS_WRITTEN) != 0;
+}
+
 static int write_image(const struct entry *entries, size_t n)
 {
     int fd = new_file();
     struct image_writer *w = start_writing(fd);
+    uint64_t written = 0;
 
-    for (size_t i = 0; i < n; i++)
-        put(w, text_slice(entries[i].key), entries[i].stored_nul, text_slice(entries[i].value));
-    finish_writing(w, n);
+    for (size_t i = 0; i < n; i++) {
+        put(w, text_slice(entries[i].key), entries[i].forms, text_slice(entries[i].value));
+        written += is_written(&entries[i]);
+    }
+    finish_writing(w, written);
     return fd;
 }
 
@@ -130,6 +140,8 @@ static void expect_sequence(struct image *image, const struct entry *entries, si
     struct slice key, value;
 
     for (size_t i = 0; i < n; i++) {
+        if (!is_written(&entries[i]))
+            continue;
         REQUIRE(image_next(image, &cursor, &key, &value), "the walk ends before entry %zu", i);
         check_inside(image, key);
         check_inside(image, value);
@@ -161,7 +173,7 @@ static void empty_image(void)
 
 static void one_entry(void)
 {
-    static const struct entry entries[] = {{"alice", true, "alice@example.org"}};
+    static const struct entry entries[] = {{"alice", NUL, "alice@example.org"}};
     struct image image;
 
     open_image(&image, write_image(entries, 1));
@@ -177,7 +189,7 @@ static void one_entry(void)
 static void forms_are_a_mask(void)
 {
     static const struct entry entries[] = {
-        {"nul", true, "with"}, {"bare", false, "without"}, {"", true, "empty with"}};
+        {"nul", NUL, "with"}, {"bare", BARE, "without"}, {"", NUL, "empty with"}};
     struct image image;
 
     open_image(&image, write_image(entries, COUNT(entries)));
@@ -199,8 +211,8 @@ static void forms_are_a_mask(void)
 static void form_with_nul_wins(void)
 {
     static const struct entry entries[2][2] = {
-        {{"k", true, "with"}, {"k", false, "without"}},
-        {{"k", false, "without"}, {"k", true, "with"}},
+        {{"k", NUL, "with"}, {"k", BARE, "without"}},
+        {{"k", BARE, "without"}, {"k", NUL, "with"}},
     };
 
     for (size_t i = 0; i < 2; i++) {
@@ -219,8 +231,8 @@ static void form_with_nul_wins(void)
 static void first_of_equal_keys(void)
 {
     static const struct entry entries[] = {
-        {"k", false, "bare 1"}, {"x", true, "x"},     {"k", false, "bare 2"},
-        {"k", true, "nul 1"},   {"k", true, "nul 2"}, {"k", false, "bare 3"},
+        {"k", BARE, "bare 1"}, {"x", NUL, "x"},     {"k", BARE, "bare 2"},
+        {"k", NUL, "nul 1"},   {"k", NUL, "nul 2"}, {"k", BARE, "bare 3"},
     };
     struct image image;
 
@@ -232,24 +244,131 @@ static void first_of_equal_keys(void)
     image_close(&image);
 }
 
+/* A text has one entry in several indexes, and in each of them the first counts. */
+static void entries_in_several_forms(void)
+{
+    static const struct entry entries[] = {
+        {"Key", IMAGE_FORM_EXACT | IMAGE_FORM_UTF8, "as written"},
+        {"key", IMAGE_FORM_ASCII | IMAGE_FORM_UNICODE, "folded"},
+        {"key", IMAGE_FORM_EXACT | IMAGE_FORM_UTF8, "second line"},
+        {"key", IMAGE_FORM_ANY, "third line"},
+        {"any", IMAGE_FORM_ANY, "any"},
+    };
+    static const struct {
+        const char *key;
+        unsigned forms, found;
+        const char *value;
+    } rows[] = {
+        {"Key", IMAGE_FORM_EXACT, IMAGE_FORM_EXACT, "as written"},
+        {"Key", IMAGE_FORM_UTF8, IMAGE_FORM_UTF8, "as written"},
+        {"Key", IMAGE_FORM_UTF8 | IMAGE_FORM_UNICODE, IMAGE_FORM_UTF8, "as written"},
+        {"Key", IMAGE_FORM_ASCII, 0, NULL},
+        {"Key", IMAGE_FORM_ASCII | IMAGE_FORM_UNICODE, 0, NULL},
+        {"key", IMAGE_FORM_EXACT, IMAGE_FORM_EXACT, "second line"},
+        {"key", IMAGE_FORM_ASCII, IMAGE_FORM_ASCII, "folded"},
+        {"key", IMAGE_FORM_UNICODE, IMAGE_FORM_UNICODE, "folded"},
+        /* the highest form that has it, wherever it stands */
+        {"key", IMAGE_FORM_UTF8 | IMAGE_FORM_UNICODE, IMAGE_FORM_UNICODE, "folded"},
+        {"key", IMAGE_FORM_EXACT | IMAGE_FORM_UTF8, IMAGE_FORM_UTF8, "second line"},
+        {"key", IMAGE_FORM_ANY, IMAGE_FORM_UNICODE, "folded"},
+        {"any", IMAGE_FORM_ANY, IMAGE_FORM_UNICODE, "any"},
+        {"any", IMAGE_FORM_EXACT | IMAGE_FORM_ASCII, IMAGE_FORM_ASCII, "any"},
+        {"any", 0, 0, NULL},
+    };
+    struct image image;
+
+    open_image(&image, write_image(entries, COUNT(entries)));
+    for (size_t i = 0; i < COUNT(rows); i++)
+        expect(&image, rows[i].key, rows[i].forms, rows[i].found, rows[i].value);
+    expect_sequence(&image, entries, COUNT(entries));
+    image_close(&image);
+}
+
+/* Each form alone, and every set of forms that an entry may have. */
+static void every_set_of_forms(void)
+{
+    for (unsigned stored = 1; stored <= IMAGE_FORM_ANY; stored++) {
+        const struct entry entry = {"key", stored, "value"};
+        struct image image;
+
+        open_image(&image, write_image(&entry, 1));
+        for (unsigned wanted = 0; wanted <= IMAGE_FORM_ANY; wanted++) {
+            unsigned both = stored & wanted;
+
+            expect(&image, "key", wanted, both != 0 ? 1u << (31 - __builtin_clz(both)) : 0,
+                   "value");
+        }
+        image_close(&image);
+    }
+}
+
+static void default_value(void)
+{
+    const struct slice values[] = {{"for all", 7}, {"", 0}, {NULL, 0}, {"a\0b", 3}};
+
+    for (size_t i = 0; i < COUNT(values); i++) {
+        int fd = new_file();
+        struct image_writer *w = start_writing(fd);
+        struct image image;
+        struct slice value;
+
+        if (i % 2 == 0)
+            put(w, text_slice("key"), NUL, text_slice("its own"));
+        CHECK(image_writer_default(w, values[i]) == 0, "default %zu: %s", i, strerror(errno));
+        finish_writing(w, i % 2 == 0); /* it is no entry */
+        open_image(&image, fd);
+        CHECK(image.has_default, "default %zu is not there", i);
+        CHECK(find(&image, text_slice("other"), BOTH, &value) == IMAGE_FORM_ANY &&
+                  slice_same(value, values[i]),
+              "default %zu is not found", i);
+        CHECK(find(&image, text_slice(""), 0, &value) == IMAGE_FORM_ANY,
+              "default %zu is not found with the empty key, in no form", i);
+        CHECK(find(&image, text_slice(IMAGE_DEFAULT_KEY), BARE, &value) == IMAGE_FORM_ANY,
+              "the key of the default");
+        if (i % 2 == 0) {
+            expect(&image, "key", BOTH, NUL, "its own");
+            CHECK(find(&image, text_slice("key"), BARE, &value) == IMAGE_FORM_ANY,
+                  "a key that is there in another form only");
+            expect_sequence(&image, &(struct entry){"key", NUL, "its own"}, 1);
+        } else {
+            expect_sequence(&image, NULL, 0);
+        }
+        image_close(&image);
+    }
+}
+
+/* Whoever names an entry like a record of the image's own finds the entry. */
+static void entries_with_names_of_the_image(void)
+{
+    static const struct entry entries[] = {{IMAGE_DEFAULT_KEY, BARE, "an entry"},
+                                           {IMAGE_HEADER_KEY, BARE, "another"}};
+    struct image image;
+
+    open_image(&image, write_image(entries, COUNT(entries)));
+    CHECK(!image.has_default, "an entry became the default");
+    expect(&image, IMAGE_DEFAULT_KEY, BOTH, BARE, "an entry");
+    expect(&image, "other", BOTH, 0, NULL);
+    expect_sequence(&image, entries, COUNT(entries));
+    image_close(&image);
+}
+
 static void odd_keys_and_values(void)
 {
     static const struct entry entries[] = {
-        {"", false, "of the empty key"},
-        {"empty value", true, ""},
-        {"jailmap", true, "an entry with the header's key"},
-        {"12345678", false, "a key as long as a hash"},
-        {" ", false, " "},
-        {"\xff\xfe\x80\x01", false, "\x80\x81"},
-        {"two\nlines\t", true, "and\nmore"},
-        {"@", false, "@"},
+        {"", BARE, "of the empty key"},
+        {"empty value", NUL, ""},
+        {"jailmap", NUL, "an entry with the header's key"},
+        {"12345678", BARE, "a key as long as a hash"},
+        {" ", BARE, " "},
+        {"\xff\xfe\x80\x01", BARE, "\x80\x81"},
+        {"two\nlines\t", NUL, "and\nmore"},
+        {"@", BARE, "@"},
     };
     struct image image;
 
     open_image(&image, write_image(entries, COUNT(entries)));
     for (size_t i = 0; i < COUNT(entries); i++)
-        expect(&image, entries[i].key, BOTH,
-               entries[i].stored_nul ? IMAGE_FORM_NUL : IMAGE_FORM_BARE, entries[i].value);
+        expect(&image, entries[i].key, BOTH, entries[i].forms, entries[i].value);
     expect_sequence(&image, entries, COUNT(entries));
     image_close(&image);
 }
@@ -262,7 +381,7 @@ static void keys_and_values_with_nul(void)
     struct image image;
 
     for (size_t i = 0; i < COUNT(keys); i++)
-        put(w, keys[i], i % 2, keys[COUNT(keys) - 1 - i]);
+        put(w, keys[i], i % 2 ? NUL : BARE, keys[COUNT(keys) - 1 - i]);
     finish_writing(w, COUNT(keys));
     open_image(&image, fd);
     for (size_t i = 0; i < COUNT(keys); i++) {
@@ -284,7 +403,7 @@ static void slices_without_address(void)
     struct image image;
     struct slice value = {"x", 1};
 
-    put(w, none, false, none);
+    put(w, none, BARE, none);
     finish_writing(w, 1);
     open_image(&image, fd);
     CHECK(image_find(&image, none, BOTH, &value) == IMAGE_FORM_BARE, "the empty key");
@@ -306,9 +425,9 @@ static void large_keys_and_values(void)
 
         memset((char *)key.ptr, 'k', key.len);
         memset((char *)want.ptr, 'v', want.len);
-        put(w, small, true, small);
-        put(w, key, true, want);
-        put(w, small, false, want);
+        put(w, small, NUL, small);
+        put(w, key, NUL, want);
+        put(w, small, BARE, want);
         finish_writing(w, 3);
         open_image(&image, fd);
         CHECK(find(&image, key, BOTH, &value) == IMAGE_FORM_NUL && slice_same(value, want),
@@ -340,7 +459,7 @@ static void hundred_thousand_entries(void)
     for (unsigned i = 0; i < n; i++) {
         snprintf(text, sizeof text, "user%u@example.com", i);
         snprintf(want, sizeof want, "mbox%u", i * 7);
-        put(w, text_slice(text), i % 2, text_slice(want));
+        put(w, text_slice(text), i % 2 ? NUL : BARE, text_slice(want));
     }
     finish_writing(w, n);
     open_image(&image, fd);
@@ -376,7 +495,7 @@ static void hints_point_to_the_entry(void)
 
     for (unsigned i = 0; i < n; i++) {
         snprintf(key, sizeof key, "key%u", i);
-        put(w, text_slice(key), true, text_slice("value"));
+        put(w, text_slice(key), NUL, text_slice("value"));
     }
     finish_writing(w, n);
     open_image(&image, fd);
@@ -402,7 +521,7 @@ static void hints_point_to_the_entry(void)
 
 static void two_walks_at_once(void)
 {
-    static const struct entry entries[] = {{"a", true, "1"}, {"b", true, "2"}, {"c", true, "3"}};
+    static const struct entry entries[] = {{"a", NUL, "1"}, {"b", NUL, "2"}, {"c", NUL, "3"}};
     struct image image;
     struct slice key, value;
     uint32_t one = 0, other = 0;
@@ -421,7 +540,7 @@ static void two_walks_at_once(void)
 
 static void seeds_differ(void)
 {
-    static const struct entry entries[] = {{"a", true, "1"}};
+    static const struct entry entries[] = {{"a", NUL, "1"}};
     struct image one, other;
     static const uint8_t zero[sizeof one.header.seed];
 
@@ -436,13 +555,13 @@ static void seeds_differ(void)
 
 static void sealed_read_only_image(void)
 {
-    static const struct entry entries[] = {{"a", true, "1"}};
+    static const struct entry entries[] = {{"a", NUL, "1"}};
     int fd = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING), reader;
     struct image_writer *w = start_writing(fd);
     char path[64];
     struct image image;
 
-    put(w, text_slice("a"), true, text_slice("1"));
+    put(w, text_slice("a"), NUL, text_slice("1"));
     finish_writing(w, 1);
     CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0,
           "sealing: %s", strerror(errno)); /* no writable mapping is left */
@@ -554,10 +673,11 @@ static int image_to_spoil(void)
     memset(big, 'b', sizeof big);
     for (unsigned i = 0; i < 40; i++) {
         snprintf(key, sizeof key, "key%u", i);
-        put(w, text_slice(key), i % 2, text_slice(key));
+        put(w, text_slice(key), i % 2 ? NUL : BARE, text_slice(key));
     }
-    put(w, text_slice("big"), true, (struct slice){big, sizeof big});
-    put(w, text_slice(""), false, text_slice(""));
+    put(w, text_slice("big"), NUL, (struct slice){big, sizeof big});
+    put(w, text_slice(""), BARE, text_slice(""));
+    CHECK(image_writer_default(w, text_slice("the default")) == 0, "image_writer_default");
     finish_writing(w, 42);
     return fd;
 }
@@ -721,7 +841,8 @@ static void random_databases(void)
 /* Entries whose inner length says more than the record holds: they are not there. */
 static void entries_that_lie(void)
 {
-    static const uint32_t words[] = {2, 3, 100, 0x7fffffff, 0x80000002, 0xffffffff};
+    static const uint32_t words[] = {0x20000002, 0x30000003, 0xf0000064,
+                                     0x2fffffff, 0x10000002, 0xffffffff};
 
     for (size_t i = 0; i < COUNT(words); i++) {
         struct image_header header = {.magic = htole32(IMAGE_MAGIC)};
@@ -740,7 +861,7 @@ static void entries_that_lie(void)
         cdb_make_add(&make, hash, sizeof hash, record, sizeof record);
         cdb_make_add(&make, hash, sizeof hash, record, 3); /* no room for the word itself */
         cdb_make_add(&make, hash, sizeof hash, record, 0);
-        word = htole32(1);
+        word = htole32(1 | BARE << 28);
         memcpy(record, &word, 4);
         cdb_make_add(&make, hash, sizeof hash, record, sizeof record); /* this one is true */
         cdb_make_add(&make, IMAGE_HEADER_KEY, 7, &header, sizeof header);
@@ -769,8 +890,7 @@ static void writer_without_room(void)
 
         if (w != NULL) {
             for (int n = 0; n < 3; n++)
-                rc |=
-                    image_writer_add(w, text_slice("key"), false, (struct slice){big, sizeof big});
+                rc |= image_writer_add(w, text_slice("key"), BARE, (struct slice){big, sizeof big});
             rc |= image_writer_finish(w, &entries);
             CHECK(rc == -1, "%s takes an image", paths[i]);
         }
@@ -785,27 +905,27 @@ static void writer_without_descriptor(void)
     uint64_t entries;
 
     if (w != NULL) {
-        image_writer_add(w, text_slice("key"), false, text_slice("value"));
+        image_writer_add(w, text_slice("key"), BARE, text_slice("value"));
         CHECK(image_writer_finish(w, &entries) == -1, "an image in no file");
     }
 }
 
-/* The length of a key shares its word with a flag. The bytes are not looked at before that. */
+/* The length of a key shares its word with its forms. The bytes are not looked at before that. */
 static void key_too_long_for_its_word(void)
 {
     int fd = new_file();
     struct image_writer *w = start_writing(fd);
-    struct slice small = {"k", 1}, huge = {"k", IMAGE_STORED_NUL};
+    struct slice small = {"k", 1}, huge = {"k", (size_t)IMAGE_KEY_MAX + 1};
     struct image image;
 
     errno = 0;
-    CHECK(image_writer_add(w, huge, false, small) == -1 && errno == EFBIG, "2 GiB of key: %s",
+    CHECK(image_writer_add(w, huge, BARE, small) == -1 && errno == EFBIG, "256 MB of key: %s",
           strerror(errno));
     errno = 0;
     huge.len = (size_t)UINT32_MAX + 1;
-    CHECK(image_writer_add(w, small, false, huge) == -1 && errno == EFBIG, "4 GiB of value: %s",
+    CHECK(image_writer_add(w, small, BARE, huge) == -1 && errno == EFBIG, "4 GiB of value: %s",
           strerror(errno));
-    put(w, small, false, text_slice("value"));
+    put(w, small, BARE, text_slice("value"));
     finish_writing(w, 1);
     open_image(&image, fd);
     expect(&image, "k", BOTH, IMAGE_FORM_BARE, "value");
@@ -818,6 +938,11 @@ static const struct unit_test tests[] = {
     {"each stored form is found if it is asked for", forms_are_a_mask},
     {"where both forms are stored the one with NUL wins", form_with_nul_wins},
     {"of equal keys the first is found", first_of_equal_keys},
+    {"in each form the first entry is found, and the highest form wins", entries_in_several_forms},
+    {"every set of forms is found in each of them", every_set_of_forms},
+    {"a default answers for every key that has no entry", default_value},
+    {"an entry may have the name of one of the image's own records",
+     entries_with_names_of_the_image},
     {"empty, binary and odd keys and values", odd_keys_and_values},
     {"keys and values with NULs inside", keys_and_values_with_nul},
     {"empty slices need no address", slices_without_address},
