@@ -222,22 +222,41 @@ static int check_protocol_value(cfg_t *cfg, cfg_opt_t *opt)
 
 static int check_reveal_value(cfg_t *cfg, cfg_opt_t *opt)
 {
-    return check_word(cfg, opt, (const char *const[]){"all", "existence", NULL});
+    const char *why;
+    const struct table_type_info *type = table_type_of(cfg_title(cfg), &why);
+
+    if (check_word(cfg, opt, (const char *const[]){"all", "existence", NULL}) != 0)
+        return -1;
+    if (type != NULL && type->type == TYPE_STATIC &&
+        strcmp(cfg_opt_getnstr(opt, 0), "existence") == 0)
+        return complain(cfg->line, "reveal = existence hides nothing of a static table: "
+                                   "its name is its value");
+    return 0;
+}
+
+static int check_symlinks_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+    return check_word(cfg, opt, (const char *const[]){"refuse", "follow", NULL});
 }
 
 /* Every whole number of the grammar, with its bounds. */
 static const struct range {
+    const char *section; /* NULL: outside of all */
     const char *name;
     long low, high;
     const char *expected;
 } ranges[] = {
-    {"mode", 0, 0777, "0000 to 0777"},
-    {"backlog", 1, 65535, "1 to 65535"},
-    {"max-request", 4096, 1 << 30, "4096 to 1073741824 bytes"},
-    {"request-timeout", 1, 86400, "1 to 86400 seconds"},
-    {"answer-timeout", 1, 86400, "1 to 86400 seconds"},
-    {"workers", 1, 64, "1 to 64"},
-    {"clients-per-worker", 1, 4096, "1 to 4096"},
+    {NULL, "loaders", 1, 64, "1 to 64"},
+    {"listen", "mode", 0, 0777, "0000 to 0777"},
+    {"listen", "backlog", 1, 65535, "1 to 65535"},
+    {"listen", "max-request", 4096, 1 << 30, "4096 to 1073741824 bytes"},
+    {"listen", "request-timeout", 1, 86400, "1 to 86400 seconds"},
+    {"listen", "answer-timeout", 1, 86400, "1 to 86400 seconds"},
+    {"listen", "workers", 1, 64, "1 to 64"},
+    {"listen", "clients-per-worker", 1, 4096, "1 to 4096"},
+    {"table", "load-time", 1, 86400, "1 to 86400 seconds"},
+    {"table", "load-memory", 16, 1 << 20, "16 to 1048576 MB"},
+    {"table", "image-size", 1, 4095, "1 to 4095 MB"},
 };
 
 static int check_number_value(cfg_t *cfg, cfg_opt_t *opt)
@@ -280,7 +299,12 @@ static int check_table(cfg_t *cfg, cfg_opt_t *opt)
         return complain(cfg->line, "table name longer than %d bytes", BRIDGE_NAME_MAX);
     if (type == NULL)
         return complain(cfg->line, "table \"%s\": %s", name, why);
-    if (type->agent == NULL) {
+    if (type->argument && name[strlen(type->prefix)] == '\0')
+        return complain(cfg->line,
+                        "table \"%s\": the content of the table is expected behind the "
+                        "colon",
+                        name);
+    if (type->suffix != NULL) {
         char what[256];
 
         snprintf(what, sizeof what, "the path in table \"%.200s\":", name);
@@ -355,6 +379,22 @@ static int take_listen(struct policy_listen *l, cfg_t *sec)
     return find_group(sec->line, cfg_getstr(sec, "group"), &l->gid);
 }
 
+/* Where the table's source is. */
+static int take_path(struct policy_table *t, int line)
+{
+    const char *before = t->type->path, *behind = "";
+
+    if (t->type->suffix != NULL) {
+        before = t->name + strlen(t->type->prefix);
+        behind = t->type->suffix;
+    }
+    if (before != NULL && asprintf(&t->path, "%s%s", before, behind) < 0) {
+        t->path = NULL;
+        return complain(line, "out of memory");
+    }
+    return 0;
+}
+
 static int take_table(struct policy_table *t, cfg_t *sec)
 {
     const char *why, *name = cfg_title(sec);
@@ -363,14 +403,13 @@ static int take_table(struct policy_table *t, cfg_t *sec)
     t->type = table_type_of(name, &why);
     t->name = copy(name);
     t->existence = strcmp(cfg_getstr(sec, "reveal"), "existence") == 0;
+    t->symlinks = strcmp(cfg_getstr(sec, "symlinks"), "follow") == 0;
     t->owner = POLICY_NO_OWNER;
-    if (t->type == NULL || t->name == NULL)
+    t->load_time = (unsigned)cfg_getint(sec, "load-time");
+    t->load_memory = (unsigned)cfg_getint(sec, "load-memory");
+    t->image_size = (unsigned)cfg_getint(sec, "image-size");
+    if (t->type == NULL || t->name == NULL || take_path(t, sec->line) != 0)
         return -1;
-    if (t->type->agent == NULL &&
-        asprintf(&t->path, "%s%s", name + strlen(t->type->prefix), t->type->suffix) < 0) {
-        t->path = NULL;
-        return complain(sec->line, "out of memory");
-    }
     if (cfg_size(sec, "owner") > 0 && cfg_getstr(sec, "owner") != NULL)
         return find_user(sec->line, cfg_getstr(sec, "owner"), &t->owner, NULL);
     return 0;
@@ -445,6 +484,7 @@ static int take_policy(struct policy *policy, cfg_t *cfg)
 {
     policy->runtime_line = reading.runtime_line;
     policy->libexec_line = reading.libexec_line;
+    policy->loaders = (unsigned)cfg_getint(cfg, "loaders");
     policy->user = copy(cfg_getstr(cfg, "user"));
     policy->runtime_dir = copy(cfg_getstr(cfg, "runtime-dir"));
     policy->libexec_dir = copy(cfg_getstr(cfg, "libexec-dir"));
@@ -468,12 +508,14 @@ static void set_checks(cfg_t *cfg)
     for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
         char name[64];
 
-        snprintf(name, sizeof name, "listen|%s", ranges[i].name);
+        snprintf(name, sizeof name, "%s%s%s", ranges[i].section != NULL ? ranges[i].section : "",
+                 ranges[i].section != NULL ? "|" : "", ranges[i].name);
         cfg_set_validate_func(cfg, name, check_number_value);
     }
     cfg_set_validate_func(cfg, "table", check_table);
     cfg_set_validate_func(cfg, "table|reveal", check_reveal_value);
     cfg_set_validate_func(cfg, "table|owner", check_owner_value);
+    cfg_set_validate_func(cfg, "table|symlinks", check_symlinks_value);
     cfg_set_validate_func(cfg, "allow|tables", note_mention);
 }
 
@@ -537,6 +579,10 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
     cfg_opt_t table_opts[] = {
         CFG_STR("reveal", "all", CFGF_NONE),
         CFG_STR("owner", NULL, CFGF_NODEFAULT),
+        CFG_STR("symlinks", "refuse", CFGF_NONE),
+        CFG_INT("load-time", 120, CFGF_NONE),
+        CFG_INT("load-memory", 4096, CFGF_NONE),
+        CFG_INT("image-size", 0, CFGF_NONE),
         CFG_END(),
     };
     cfg_opt_t allow_opts[] = {CFG_STR_LIST("tables", NULL, CFGF_NODEFAULT), CFG_END()};
@@ -545,6 +591,7 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         CFG_STR("user", "_jailmap", CFGF_NONE),
         CFG_STR("runtime-dir", "/run/jailmap", CFGF_NONE),
         CFG_STR("libexec-dir", JAILMAP_LIBEXECDIR, CFGF_NONE),
+        CFG_INT("loaders", 8, CFGF_NONE),
         CFG_SEC("listen", listen_opts, many),
         CFG_SEC("table", table_opts, many),
         CFG_SEC("allow", allow_opts, many),

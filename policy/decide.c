@@ -51,6 +51,22 @@ char *policy_escape(struct slice name, char *text, size_t len)
     return text;
 }
 
+char *policy_printable(struct slice words, char *text, size_t len)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < words.len && at + 5 < len; i++) {
+        unsigned char c = (unsigned char)words.ptr[i];
+
+        if (c < 0x20 || c >= 0x7f)
+            at += (size_t)snprintf(text + at, len - at, "\\x%02x", c);
+        else
+            text[at++] = (char)c;
+    }
+    text[at] = '\0';
+    return text;
+}
+
 char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, char *text,
                     size_t len)
 {

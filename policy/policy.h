@@ -34,9 +34,13 @@ struct policy_table {
     char *name; /* canonical type:name */
     int line;
     const struct table_type_info *type;
-    char *path;     /* of the source; NULL for an answer table */
-    bool existence; /* reveal = existence */
-    uid_t owner;    /* accepted besides root; POLICY_NO_OWNER: none */
+    char *path;           /* of the source; NULL: it has none, the name says all */
+    bool existence;       /* reveal = existence */
+    bool symlinks;        /* followed on the way to the source */
+    uid_t owner;          /* accepted besides root; POLICY_NO_OWNER: none */
+    unsigned load_time;   /* seconds */
+    unsigned load_memory; /* MB */
+    unsigned image_size;  /* most MB; 0: 64 and 16 times the source, at most 4 GB */
 };
 
 struct policy_allow {
@@ -52,6 +56,7 @@ struct policy {
     gid_t gid;
     char *runtime_dir;
     char *libexec_dir;
+    unsigned loaders;               /* most at the same time */
     int runtime_line, libexec_line; /* 0: not in the file, the default holds */
     struct policy_listen *listens;
     size_t nlistens;
@@ -91,5 +96,9 @@ char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, c
  * `"` and `\` escaped, what is not printable and the $ of ${ as \xHH. Cut at len; returns text.
  */
 char *policy_escape(struct slice name, char *text, size_t len);
+
+/* Copies what a child says, for a line of the log: what is not printable as \xHH. Cut at len;
+ * returns text. */
+char *policy_printable(struct slice words, char *text, size_t len);
 
 #endif

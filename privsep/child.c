@@ -5,11 +5,13 @@
  * the others nothing. It must never wait for a child, except when the monitor itself ends.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,6 +80,13 @@ bool child_send(struct child *c, enum bridge_type type, const void *body, const 
     }
     want(c, EPOLLIN | EPOLLOUT);
     return false;
+}
+
+bool child_backlog(const struct child *c)
+{
+    int bytes = 0;
+
+    return c->io.fd >= 0 && ioctl(c->io.fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
 static void hang_up(struct child *c)
@@ -255,7 +264,7 @@ uint64_t children_tick(uint64_t now)
 
     for (struct child *c = children; c != NULL; c = c->next) {
         if (c->kill_at <= now) {
-            child_end(c, c->verdict != NULL ? c->verdict : "it did not end in time");
+            child_end(c, c->late != NULL ? c->late : "it did not end in time");
             c->kill_at = NEVER;
         }
         if (c->kill_at < next)

@@ -22,6 +22,8 @@
 #define STEADY_MS       10000 /* a worker that lived so long starts from the beginning */
 #define STRANGERS_MOST  8     /* workers, in all, of uids that no allow section names */
 #define AGAIN_MS        1000  /* what could not be sent is tried again after this */
+#define BEHIND_MS       20    /* and what a worker has no use for yet */
+#define RELINKS_MOST    8     /* a worker that loses more links to one agent is broken */
 #define WORKER_MEMORY   (UINT64_C(256) << 20) /* and 16 of the largest requests */
 #define CLIENT_MESSAGES 16                    /* what a client can make a worker say, generously */
 
@@ -34,7 +36,10 @@ struct client {
 struct grant {
     bool asked;
     uint32_t ref;
-    uint64_t told; /* version */
+    uint64_t told;    /* table_version() */
+    uint64_t linked;  /* agent_version(); 0: it has no link */
+    uint64_t agent;   /* of the last link that it had */
+    unsigned relinks; /* made anew to the same agent */
 };
 
 /* Kinds of lines that a client can cause, each with its own limit. */
@@ -106,34 +111,86 @@ static bool is_client(const struct worker *w, uint32_t number)
 
 /* ---- grants ---- */
 
-/* Tells a worker what is new about a table it asked for. False: its queue is full; writable()
- * comes back to it. */
-static bool tell(struct worker *w, size_t index)
+static uint32_t features_of(const struct table_type_info *type)
+{
+    return (type->sequence ? FEATURE_SEQUENCE : 0) | (type->text ? FEATURE_TEXT : 0);
+}
+
+static bool send_table(struct worker *w, size_t index, enum bridge_kind kind, int fd)
 {
     const struct table_type_info *type = monitor_policy->tables[index].type;
-    struct grant *g = &w->grants[index];
-    struct table_word word;
+    struct msg_table body = {.ref = w->grants[index].ref,
+                             .kind = kind,
+                             .flags = type->flags,
+                             .features = features_of(type),
+                             .answered_by = table_answered_by(index)};
+
+    return child_send(w->child, MSG_TABLE, &body, NULL, 0, &fd);
+}
+
+/* The image; or that there is none, and what answers instead, if anything does. */
+static bool tell_image(struct worker *w, size_t index)
+{
+    const struct table_type_info *type = monitor_policy->tables[index].type;
+    uint32_t ref = w->grants[index].ref;
+    enum bridge_kind by = table_answered_by(index);
+
+    if (by & KIND_IMAGE)
+        return send_table(w, index, KIND_IMAGE, table_image(index));
+    if (by & KIND_LINK)
+        return child_send(w->child, MSG_TABLE_KIND,
+                          &(struct msg_table_kind){ref, type->flags, features_of(type), by}, NULL,
+                          0, NULL);
+    return child_send(w->child, MSG_TABLE_ERROR,
+                      &(struct msg_table_error){ref, PM_RETRY, type->flags}, NULL, 0, NULL);
+}
+
+static bool tell_link(struct worker *w, size_t index, uint64_t agent)
+{
+    int link = agent_link(index);
     bool sent;
 
-    if (!g->asked || table_version(index) == g->told)
-        return true;
-    table_tell(index, &word);
-    if (word.again)
+    if (link < 0) {
         w->again_at = monitor_now() + AGAIN_MS;
-    if (word.ready) {
-        struct msg_table body = {g->ref, word.kind, type->flags, type->sequence};
-
-        sent = child_send(w->child, MSG_TABLE, &body, NULL, 0, &word.fd);
-    } else {
-        struct msg_table_error body = {g->ref, PM_RETRY, type->flags};
-
-        sent = child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL);
+        return true;
     }
-    if (word.close_fd)
-        close(word.fd);
-    if (sent && !word.again)
-        g->told = word.version;
+    sent = send_table(w, index, KIND_LINK, link);
+    close(link);
+    if (sent) {
+        struct grant *g = &w->grants[index];
+
+        if (g->agent != agent)
+            g->relinks = 0;
+        g->linked = g->agent = agent;
+    }
     return sent;
+}
+
+/*
+ * Tells a worker what is new about a table it asked for. The link first: an agent alone gives right
+ * answers, an image alone may not. False: its queue is full; writable() comes back to it.
+ */
+static bool tell(struct worker *w, size_t index)
+{
+    struct grant *g = &w->grants[index];
+    uint64_t version = table_version(index), agent = agent_version(index);
+
+    if (!g->asked)
+        return true;
+    if ((table_answered_by(index) & KIND_LINK) && agent != 0 && g->linked != agent &&
+        !tell_link(w, index, agent))
+        return false;
+    if (g->told == version)
+        return true;
+    /* Each image that a worker has not even taken is memory that it holds: no second one then. */
+    if (g->told != 0 && child_backlog(w->child)) {
+        w->again_at = monitor_now() + BEHIND_MS;
+        return true;
+    }
+    if (!tell_image(w, index))
+        return false;
+    g->told = version;
+    return true;
 }
 
 static void worker_writable(struct child *child)
@@ -200,7 +257,7 @@ static void handle_open(struct worker *w, const struct bridge_msg *msg)
     }
     log_line(LOG_INFO, "approved table \"%s\" for %s", monitor_policy->tables[index].name,
              identity(w, open->client));
-    w->grants[index] = (struct grant){true, open->ref, 0};
+    w->grants[index] = (struct grant){.asked = true, .ref = open->ref};
     tell(w, index);
 }
 
@@ -226,11 +283,14 @@ static void handle_bad_table(struct worker *w, uint32_t ref, struct slice text)
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
         if (!w->grants[i].asked || w->grants[i].ref != ref)
             continue;
-        if (monitor_policy->tables[i].type->agent == NULL) {
+        if (text.len > 0) {
             if (log_about(w->compartment, COMPLAINTS))
-                table_spoiled(i, policy_escape(text, escaped, sizeof escaped));
+                table_spoiled(i, policy_printable(text, escaped, sizeof escaped));
+        } else if (++w->grants[i].relinks > RELINKS_MOST) {
+            child_end(w->child, "it loses its links to an agent again and again");
+            return;
         } else { /* in a while: the agent may be about to go, and a new one tells by itself */
-            w->grants[i].told = 0;
+            w->grants[i].linked = 0;
             w->again_at = monitor_now() + AGAIN_MS;
         }
     }

@@ -122,7 +122,7 @@ static void read_config(void)
     FILE *fp = NULL;
     int fd;
 
-    fd = priv_open_file(config, POLICY_NO_OWNER, false, &st, why, sizeof why);
+    fd = priv_open_file(config, POLICY_NO_OWNER, 0, &st, why, sizeof why);
     if (fd >= 0)
         fp = fdopen(fd, "r");
     if (fp == NULL)
@@ -140,7 +140,7 @@ static void open_helpers(void)
         struct stat st;
 
         snprintf(path, sizeof path, "%s/%s", monitor_policy->libexec_dir, helper_names[i]);
-        helpers[i] = priv_open_file(path, POLICY_NO_OWNER, true, &st, why, sizeof why);
+        helpers[i] = priv_open_file(path, POLICY_NO_OWNER, PRIV_EXECUTE, &st, why, sizeof why);
         if (helpers[i] >= 0 && (st.st_mode & S_IXOTH) == 0)
             die(EX_CONFIG, "%s: libexec-dir: %s is not executable for everybody",
                 place(monitor_policy->libexec_line), path);
@@ -160,7 +160,7 @@ static void check_sources(void)
 
         if (t->path == NULL)
             continue;
-        fd = priv_open_file(t->path, t->owner, false, &st, why, sizeof why);
+        fd = priv_open_file(t->path, t->owner, t->symlinks ? PRIV_FOLLOW : 0, &st, why, sizeof why);
         if (fd < 0)
             fprintf(stderr, "%s: warning: table \"%s\" would fail: %s\n", place(t->line), t->name,
                     why);
@@ -258,7 +258,7 @@ static void raise_descriptors(void)
     for (size_t i = 0; i < monitor_policy->nlistens; i++)
         if (monitor_policy->listens[i].clients_per_worker > need)
             need = monitor_policy->listens[i].clients_per_worker;
-    need += monitor_policy->ntables + 256;
+    need += 3 * monitor_policy->ntables + 256; /* image, the one before, an input */
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return;
     if (files.rlim_max < need)
@@ -358,6 +358,7 @@ static void start_loop(void)
     sigset_t set;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGIO, SIG_IGN); /* whoever opens what tables.c has leased for a moment */
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGHUP);
@@ -382,8 +383,10 @@ static int time_to_wait(void)
     log_tick(now, &next);
     next = earlier(next, children_tick(now));
     next = earlier(next, tables_tick(now));
+    next = earlier(next, agents_tick(now));
     next = earlier(next, clients_tick(now));
     next = earlier(next, listen_tick(now));
+    next = earlier(next, status_tick(now));
     if (next == NEVER)
         return -1;
     return next <= now ? 0 : next - now > 60000 ? 60000 : (int)(next - now);
@@ -485,12 +488,14 @@ int main(int argc, char **argv)
         die(EX_OSERR, "cannot drop privileges: %s", strerror(errno));
     start_loop();
     log_start(options.foreground);
-    if (!tables_start() || !listen_start())
+    status_start(runtime_dir);
+    if (!agents_start() || !tables_start() || !listen_start())
         die(EX_OSERR, "cannot start: %s", strerror(errno));
     say_ready(options.foreground, parent, notify_socket);
     run();
     notify(notify_socket, "STOPPING=1");
     listen_stop();
+    status_stop();
     clients_stop();
     unlinkat(runtime_dir, PID_FILE, 0);
     children_stop();

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <syslog.h>
+#include <time.h>
 
 #include "policy/policy.h"
 #include "privsep/bridge.h"
@@ -64,6 +65,7 @@ struct child {
     uint64_t credit_at;
     uint64_t started;
     uint64_t kill_at;    /* NEVER, or when patience ends */
+    const char *late;    /* and what that means */
     const char *verdict; /* why the monitor ended it */
     bool reaped;
     struct child *next;
@@ -76,6 +78,8 @@ struct child *child_start(const struct child_ops *ops, void *owner, enum helper 
  * takes everything: its end is being reported anyway. */
 bool child_send(struct child *child, enum bridge_type type, const void *body, const void *tail,
                 size_t tail_len, const int *fds);
+/* Has it messages that it has not taken yet? */
+bool child_backlog(const struct child *child);
 /* Ends it at once, with a reason that appears in the log. */
 void child_end(struct child *child, const char *verdict);
 /* Lets it go: the bridge is closed, and it is ended if it has not gone within a second. gone() will
@@ -112,31 +116,50 @@ unsigned log_held(struct log_limit *limit, uint64_t now);
 
 /* ---- tables (tables.c) ---- */
 
-/* What a worker that asked for a table is to be told now. */
-struct table_word {
-    uint64_t version; /* changes when there is something new to be told */
-    bool ready;       /* else RETRY, until the version changes */
-    bool again;       /* ... or until it is asked again, in a while */
-    enum bridge_kind kind;
-    int fd; /* image, or the worker's end of a new link, which close_fd says to close */
-    bool close_fd;
-};
-
 bool tables_start(void);
-/* Version to compare with; 0: nothing to tell yet. */
+/* What a worker that asked for a table is to be told: changes when there is something new; 0:
+ * nothing to tell yet. Then: what answers the table, and its image, or -1: RETRY. */
 uint64_t table_version(size_t index);
-void table_tell(size_t index, struct table_word *word);
+enum bridge_kind table_answered_by(size_t index);
+int table_image(size_t index);
 void table_spoiled(size_t index, const char *why);
+/* Something happened to a source. */
+void table_touched(size_t index, uint64_t now);
 uint64_t tables_tick(uint64_t now);
 void tables_check_all(void);
+/* Writes what `jailmap status` shows of every table, one line each. */
+bool tables_describe(int fd);
+
+/* ---- agents (agents.c) ---- */
+
+bool agents_start(void);
+/* The table needs its agent, or does not any more. */
+void agent_need(size_t index, bool needed);
+/* Changes with each agent that starts; 0: there is none now. */
+uint64_t agent_version(size_t index);
+/* Makes a link to the agent. Returns the worker's end, which is the caller's; -1: not now. */
+int agent_link(size_t index);
+/* Why it does not answer, and since when; NULL: it does, or none is needed. */
+const char *agent_trouble(size_t index, time_t *since);
+uint64_t agents_tick(uint64_t now);
 
 /* ---- watch (watch.c) ---- */
 
 void watch_start(void);
-/* Watch the directory that holds path; called again whenever the source is looked at. */
-void watch_source(size_t index, const char *path);
-/* Implemented by tables.c: something happened to a source. */
-void table_touched(size_t index, uint64_t now);
+/* Between the two, watch_step() is called for every name on the way to the table's sources; what
+ * was watched for it before and is not named again is forgotten. Changes call table_touched(). */
+void watch_begin(size_t index);
+void watch_step(void *index, int dir, const char *name);
+void watch_end(size_t index);
+
+/* ---- status (status.c) ---- */
+
+/* The directory in which the file stands. */
+void status_start(int dir);
+/* Something is different: the file is written soon. */
+void status_changed(void);
+uint64_t status_tick(uint64_t now);
+void status_stop(void);
 
 /* ---- clients (clients.c) ---- */
 

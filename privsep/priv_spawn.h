@@ -19,6 +19,7 @@ struct spawn {
     /* Resource limits: numbers, bytes, bytes of private memory, seconds. A file_size of 0 means
      * that the program writes no file. */
     uint64_t descriptors, file_size, memory, cpu_seconds;
+    bool background; /* its work may wait for everybody else's */
 };
 
 #define SPAWN_UNLIMITED UINT64_MAX

@@ -1,67 +1,84 @@
 /*
- * Tables of the policy: their images and agents. Runs in the monitor, with privilege. It may open
- * an approved source, hand it to a loader with an empty memfd, seal what the loader leaves, and
- * pass that on; it must never read a source or an image. What cannot be loaded leaves the last good
- * image in service and says so; a table that never loaded answers RETRY, and neither is ever "not
- * found".
+ * Tables of the policy, their sources and images. Runs in the monitor, with privilege. It may open
+ * an approved source, lock it as its writers do, hand it to a loader with an empty memfd, seal what
+ * the loader leaves, and pass that on; it must never read a source or an image. What cannot be
+ * loaded leaves the last good image in service and says so; a table that never loaded answers
+ * RETRY, and neither is ever "not found".
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "privsep/monitor.h"
 #include "privsep/priv_open.h"
 
-#define LOADERS_AT_ONCE 8    /* most wait for a lock, if there are many */
-#define FIRST_MS        3000 /* a table that takes longer at start answers RETRY meanwhile */
-#define TORN_MOST       3    /* loads in a row that a writer may spoil before it is said */
-#define IMAGE_MIN       (UINT64_C(64) << 20)
-#define IMAGE_MAX       (UINT64_C(4) << 30)
-#define IMAGE_RATIO     16     /* an image may be larger than its source, but not by much */
-#define LOCK_MS         10000  /* a loader waits this long for a writer's lock */
-#define LOAD_MS         120000 /* and is ended after this long */
-#define QUIET_MS        20     /* after an event, before the source is looked at */
-#define QUIET_MOST_MS   200    /* however long events go on */
-#define LOOK_MS         5000   /* for what causes no event */
-#define RETRY_MS        10000  /* a failed load is tried again, changed or not */
-#define BACKOFF_MIN_MS  100    /* an agent that dies is started again after this, doubled */
-#define BACKOFF_MAX_MS  30000
-#define AGENT_STEADY_MS 10000 /* an agent that lived this long starts from the beginning */
-#define SEALS           (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+#define MEGABYTE      (UINT64_C(1) << 20)
+#define FIRST_MS      3000 /* a table that takes longer at start answers RETRY meanwhile */
+#define TORN_MOST     3    /* loads in a row that a writer may spoil before it is said */
+#define IMAGE_MIN_MB  64
+#define IMAGE_MAX_MB  4095
+#define IMAGE_RATIO   16    /* an image may be larger than its source, but not by much */
+#define LOCK_LOOK_MS  10    /* while a writer has the source locked, or open */
+#define SETTLED_MS    1000  /* since the last change, if a writer may keep it open */
+#define TICK_MS       10    /* times of files are no finer on some kernels */
+#define REST          2     /* times as long as a load took, until the next */
+#define QUIET_MS      20    /* after an event, before the source is looked at */
+#define QUIET_MOST_MS 200   /* however long events go on */
+#define LOOK_MS       5000  /* for what causes no event */
+#define RETRY_MS      10000 /* a failed load is tried again, changed or not */
+#define RETIRE_MS     1000  /* after workers let go of an image, its memory is freed here */
+#define NSSWITCH      "/etc/nsswitch.conf"
+#define SEALS         (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 /* What tells one content of a source from another. */
 struct fingerprint {
     dev_t dev;
     ino_t ino;
     off_t size;
+    nlink_t nlink;
     struct timespec mtime, ctime;
+};
+
+struct input {
+    const char *path;        /* NULL: the table has no such input */
+    struct fingerprint seen; /* the content that was loaded, or tried, last */
+    int fd;                  /* while it is loaded */
 };
 
 struct mtable {
     const struct policy_table *conf;
-    uint64_t version;  /* see table_version() */
-    char failure[512]; /* why it cannot be loaded or asked now; empty: it can */
-    /* image tables */
-    int image;               /* sealed, read-only; -1: never loaded */
-    uint64_t generation;     /* of that image */
-    struct fingerprint seen; /* the content that was loaded, or tried, last */
+    uint64_t version;             /* see table_version() */
+    char failure[512];            /* why it cannot be loaded now; empty: it can */
+    time_t since;                 /* when it began to be as it is, loaded or failing */
+    enum bridge_kind answered_by; /* 0: not known before the first load */
+    int image;                    /* sealed, read-only; -1: none */
+    uint64_t generation;          /* counts the images; with what is known of the latest: */
+    uint64_t entries, image_size;
+    int retired; /* the image before; -1: none */
+    uint64_t retire_at;
+    struct input inputs[INPUTS];
     uint64_t look_at, look_latest, retry_at;
-    struct child *loader;
-    unsigned torn;     /* loads in a row during which the source changed */
-    uint64_t slow_at;  /* when to stop keeping those waiting who asked before the first load */
-    int source, build; /* of the load that runs */
-    bool loaded;
-    uint64_t entries;
-    char reason[512]; /* the loader's, if it failed */
-    /* answer tables */
-    struct child *agent;
-    uint64_t start_at, backoff;
+    uint64_t rest_until;   /* readers hold up writers: a large table that is written all the time */
+    uint64_t writer_until; /* 0, or when to stop waiting for a writer */
+    uint64_t slow_at;      /* when to stop keeping those waiting who asked before the first load */
+    unsigned torn;         /* loads in a row during which an input changed */
     struct log_limit limit;
+    /* of the load that runs: */
+    struct child *loader;
+    int build;
+    bool loaded, refused;
+    struct msg_loaded result;
+    char text[512]; /* the loader's reason, if it failed, or its warning */
+    char late[96];
 };
 
 static struct mtable *tables;
@@ -72,33 +89,90 @@ static size_t index_of(const struct mtable *t)
     return (size_t)(t - tables);
 }
 
+static bool has_inputs(const struct mtable *t)
+{
+    return t->inputs[INPUT_SOURCE].path != NULL;
+}
+
 static void changed(struct mtable *t)
 {
     t->version++;
     clients_table_changed(index_of(t));
 }
 
-/* One line for each new reason, not one for each attempt. */
-static void fail(struct mtable *t, const char *why)
+/* The owner of a source can make it change all day long. */
+static bool may_log(struct mtable *t)
 {
-    bool news = strcmp(t->failure, why) != 0, first = t->version == 0;
+    unsigned held = log_held(&t->limit, monitor_now());
 
-    snprintf(t->failure, sizeof t->failure, "%s", why);
-    if (news && t->image >= 0)
+    if (held > 0)
+        log_line(LOG_INFO, "%u more lines about loads of table \"%s\" were left out", held,
+                 t->conf->name);
+    return log_allow(&t->limit);
+}
+
+/* What answers from now on. True if that is new. */
+static bool answer_by(struct mtable *t, enum bridge_kind kind)
+{
+    bool news = t->answered_by != kind;
+
+    t->answered_by = kind;
+    if (t->conf->type->agent != NULL)
+        agent_need(index_of(t), kind & KIND_LINK);
+    return news;
+}
+
+/* Where the name service can be asked, it is, as long as the image is not there or in doubt. */
+static void doubt(struct mtable *t)
+{
+    if (t->conf->type->agent != NULL && answer_by(t, t->image >= 0 ? KIND_BOTH : KIND_LINK))
+        changed(t);
+}
+
+static void log_failed(struct mtable *t)
+{
+    if (!may_log(t))
+        return;
+    if (t->image >= 0)
         log_line(LOG_WARNING,
                  "table \"%s\" not reloaded: %s; the image of generation %llu stays in service",
-                 t->conf->name, why, (unsigned long long)t->generation);
-    else if (news)
-        log_line(LOG_WARNING,
-                 "table \"%s\" failed: %s; lookups get a temporary error until it loads",
-                 t->conf->name, why);
-    if (first)
+                 t->conf->name, t->failure, (unsigned long long)t->generation);
+    else
+        log_line(LOG_WARNING, "table \"%s\" failed: %s; %s", t->conf->name, t->failure,
+                 t->conf->type->agent != NULL ? "the name service answers instead"
+                                              : "lookups get a temporary error until it loads");
+}
+
+/* One line for each new reason, not one for each attempt. */
+static void fail(struct mtable *t, const char *reason)
+{
+    char why[sizeof t->failure];
+
+    policy_printable((struct slice){reason, strlen(reason)}, why, sizeof why);
+    if (t->failure[0] == '\0')
+        t->since = time(NULL);
+    if (strcmp(t->failure, why) != 0) {
+        strcpy(t->failure, why);
+        log_failed(t);
+        status_changed();
+    }
+    doubt(t);
+    if (t->version == 0)
         changed(t);
+}
+
+static void fail_for_a_while(struct mtable *t, const char *why)
+{
+    fail(t, why);
+    t->retry_at = monitor_now() + RETRY_MS;
+    if (t->retry_at < t->rest_until)
+        t->retry_at = t->rest_until;
 }
 
 static struct fingerprint fingerprint(const struct stat *st)
 {
-    return (struct fingerprint){st->st_dev, st->st_ino, st->st_size, st->st_mtim, st->st_ctim};
+    return (struct fingerprint){st->st_dev,   st->st_ino,  st->st_size,
+                                st->st_nlink, st->st_mtim, st->st_ctim};
 }
 
 static bool same_time(struct timespec a, struct timespec b)
@@ -106,26 +180,26 @@ static bool same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-static bool same(const struct fingerprint *a, const struct fingerprint *b)
+static bool same_content(const struct fingerprint *a, const struct fingerprint *b)
 {
     return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-           same_time(a->mtime, b->mtime) && same_time(a->ctime, b->ctime);
+           same_time(a->mtime, b->mtime);
+}
+
+/* The time of change tells even of writers that set the other one back. */
+static bool same(const struct fingerprint *a, const struct fingerprint *b)
+{
+    return same_content(a, b) && same_time(a->ctime, b->ctime);
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
 /* ---- images ---- */
-
-static void loader_message(struct child *c, const struct bridge_msg *msg)
-{
-    struct mtable *t = c->owner;
-
-    c->state = STATE_DONE;
-    if (msg->type == MSG_LOADED) { /* entries */
-        t->loaded = true;
-        t->entries = msg->body.LOADED.entries;
-    } else { /* FAILED: error; reason */
-        policy_escape((struct slice){msg->tail, msg->tail_len}, t->reason, sizeof t->reason);
-    }
-}
 
 /*
  * Seals what the loader left, once it has ended, and opens it anew for reading only. Returns the
@@ -146,61 +220,196 @@ static int seal(int build, const char **why)
     return fd;
 }
 
+static void log_loaded(struct mtable *t, const char *how)
+{
+    const char *where = "";
+    char ignored[600] = "";
+
+    if (!may_log(t))
+        return;
+    if (t->conf->type->agent != NULL)
+        where = t->answered_by == KIND_BOTH ? ", what it has not is asked of the name service"
+                                            : ", and nothing else is asked";
+    if (t->result.ignored > 0)
+        snprintf(ignored, sizeof ignored, "; %u ignored, the first: %s", t->result.ignored,
+                 t->text);
+    log_line(t->result.ignored > 0 ? LOG_WARNING : LOG_INFO,
+             "table \"%s\" %s: %llu entries, generation %llu%s%s", t->conf->name, how,
+             (unsigned long long)t->entries, (unsigned long long)t->generation, where, ignored);
+}
+
+/* The memory of an image is freed by whoever lets go of it last: that is to be this process, not a
+ * worker that has lookups to answer. */
+static void retire_image(struct mtable *t)
+{
+    close_fd(&t->retired);
+    t->retired = t->image;
+    t->retire_at = monitor_now() + RETIRE_MS;
+    t->image = -1;
+}
+
+/* image: -1 if the loader says that another than the image answers. */
 static void take_image(struct mtable *t, int image)
 {
-    const char *how = t->image >= 0 ? "reloaded" : t->failure[0] != '\0' ? "recovered" : "loaded";
+    const char *how = t->failure[0] != '\0' ? "recovered" : t->image >= 0 ? "reloaded" : "loaded";
+    enum bridge_kind before = t->answered_by;
+    struct stat st;
 
-    if (t->image >= 0) {
-        close(t->image);
-        if (t->failure[0] != '\0')
-            how = "recovered";
-    }
+    if (image < 0 && before == KIND_LINK && t->failure[0] == '\0')
+        return; /* as it was */
+    retire_image(t);
     t->image = image;
-    t->generation++;
+    t->since = time(NULL);
     t->failure[0] = '\0';
-    log_line(LOG_INFO, "table \"%s\" %s: %llu entries, generation %llu", t->conf->name, how,
-             (unsigned long long)t->entries, (unsigned long long)t->generation);
+    t->entries = t->result.entries;
+    t->image_size = image >= 0 && fstat(image, &st) == 0 ? (uint64_t)st.st_size : 0;
+    answer_by(t, image >= 0 ? (enum bridge_kind)t->result.answered_by : KIND_LINK);
+    if (image >= 0) {
+        t->generation++;
+        log_loaded(t, how);
+    } else if (before != KIND_LINK) {
+        log_line(LOG_INFO, "table \"%s\": the name service answers: %s", t->conf->name,
+                 t->result.ignored > 0 ? t->text : NSSWITCH " has it so");
+    }
+    status_changed();
     changed(t);
+}
+
+/* ---- loading ---- */
+
+static uint64_t image_limit(const struct mtable *t)
+{
+    uint64_t limit = IMAGE_MIN_MB * MEGABYTE;
+
+    if (t->conf->image_size > 0)
+        return t->conf->image_size * MEGABYTE;
+    limit += (uint64_t)t->inputs[INPUT_SOURCE].seen.size * IMAGE_RATIO;
+    return limit < IMAGE_MAX_MB * MEGABYTE ? limit : IMAGE_MAX_MB * MEGABYTE;
+}
+
+static void loader_message(struct child *c, const struct bridge_msg *msg)
+{
+    struct mtable *t = c->owner;
+
+    c->state = STATE_DONE;
+    policy_printable((struct slice){msg->tail, msg->tail_len}, t->text, sizeof t->text - 64);
+    if (msg->type == MSG_LOADED) { /* entries, what answers; warning */
+        t->loaded = true;
+        t->result = msg->body.LOADED;
+        if (t->conf->type->agent == NULL)
+            t->result.answered_by = KIND_IMAGE;
+        else if (t->result.answered_by < KIND_IMAGE || t->result.answered_by > KIND_BOTH)
+            child_end(c, "it reports a kind of table that there is not");
+    } else { /* FAILED: error; reason */
+        size_t len = strlen(t->text);
+
+        t->refused = msg->body.FAILED.error == 0;
+        if (msg->body.FAILED.error == ENOMEM)
+            snprintf(t->text + len, sizeof t->text - len, "; load-memory is %u MB",
+                     t->conf->load_memory);
+        else if (msg->body.FAILED.error == EFBIG)
+            snprintf(t->text + len, sizeof t->text - len, "; image-size is %llu MB",
+                     (unsigned long long)(image_limit(t) / MEGABYTE));
+    }
+}
+
+static void look_soon(struct mtable *t, uint64_t now)
+{
+    if (t->look_latest == 0)
+        t->look_latest = now + QUIET_MOST_MS;
+    t->look_at = now + QUIET_MS < t->look_latest ? now + QUIET_MS : t->look_latest;
+    if (t->look_at < t->rest_until)
+        t->look_at = t->rest_until;
+}
+
+static void close_inputs(struct mtable *t)
+{
+    for (int i = 0; i < INPUTS; i++)
+        close_fd(&t->inputs[i].fd);
+}
+
+/* Compares the inputs with what was loaded last; keep: and that is what will be. */
+static bool is_news(struct mtable *t, bool keep)
+{
+    bool news = false;
+
+    for (int i = 0; i < INPUTS; i++) {
+        struct fingerprint found = {0};
+        struct stat st;
+
+        if (t->inputs[i].fd >= 0 && fstat(t->inputs[i].fd, &st) == 0)
+            found = fingerprint(&st);
+        news |= !same(&found, &t->inputs[i].seen);
+        if (keep)
+            t->inputs[i].seen = found;
+    }
+    return news;
+}
+
+/* Has an input changed since it was opened? Then nobody knows what the loader has read. */
+static bool is_torn(const struct mtable *t)
+{
+    for (int i = 0; i < INPUTS; i++) {
+        const struct input *in = &t->inputs[i];
+        struct fingerprint now;
+        struct stat st;
+
+        if (in->fd < 0 || fstat(in->fd, &st) != 0)
+            continue;
+        now = fingerprint(&st);
+        /* A file that has got or lost a name has changed, but not its content. */
+        if (!same_content(&now, &in->seen) ||
+            (now.nlink == in->seen.nlink && !same(&now, &in->seen)))
+            return true;
+    }
+    return false;
 }
 
 static void loader_gone(struct child *c, const char *how)
 {
     struct mtable *t = c->owner;
-    struct fingerprint now;
-    struct stat st;
-    const char *why = t->reason;
-    bool torn = false;
+    uint64_t now = monitor_now();
+    const char *why = t->text;
     int image = -1;
+    bool torn;
 
     t->loader = NULL;
     loaders--;
-    if ((!t->loaded || how != NULL) && t->reason[0] == '\0')
-        snprintf(t->reason, sizeof t->reason, "the loader died: %s; is the file damaged?",
-                 how != NULL ? how : "it said nothing");
-    if (fstat(t->source, &st) == 0 && (now = fingerprint(&st), !same(&now, &t->seen))) {
-        /* Not one content, perhaps: whatever came of it, it is loaded anew. */
-        memset(&t->seen, 0, sizeof t->seen);
-        torn = ++t->torn < TORN_MOST;
-        why = "it changes while it is read";
-        t->loaded = false;
-    } else {
-        t->torn = 0;
-    }
-    if (t->loaded && how == NULL)
-        image = seal(t->build, &why);
-    close(t->source);
-    close(t->build);
-    t->source = t->build = -1;
-    t->look_at = monitor_now() + QUIET_MS; /* events were not heard while it was loaded */
+    t->rest_until = now + REST * (now - c->started);
+    if (has_inputs(t))
+        look_soon(t, now); /* events were not heard while it was loaded */
     t->retry_at = NEVER;
-    if (image >= 0) {
-        take_image(t, image);
-    } else if (!torn) {
-        fail(t, why);
-        t->retry_at = monitor_now() + RETRY_MS;
-        if (t->torn > 0) /* not at once again: whoever writes all the time is left alone a while */
+    torn = is_torn(t);
+    close_inputs(t);
+    if (torn) {
+        for (int i = 0; i < INPUTS; i++) /* it is loaded anew */
+            memset(&t->inputs[i].seen, 0, sizeof t->inputs[i].seen);
+        close_fd(&t->build);
+        if (++t->torn >= TORN_MOST) { /* whoever writes all the time is left alone a while */
+            fail_for_a_while(t, "it changes while it is read");
             t->look_at = t->retry_at;
+        }
+        return;
     }
+    t->torn = 0;
+    if (t->loaded && how == NULL && t->result.answered_by == KIND_LINK) {
+        close_fd(&t->build);
+        take_image(t, -1);
+        return;
+    }
+    if (t->loaded && how == NULL) {
+        image = seal(t->build, &why);
+    } else if (t->loaded || t->text[0] == '\0') {
+        snprintf(t->text, sizeof t->text, "the loader ended: %s; is the file damaged?",
+                 how != NULL ? how : "it said nothing");
+    }
+    close_fd(&t->build);
+    if (image >= 0)
+        take_image(t, image);
+    else if (t->refused && !has_inputs(t)) /* a name does not change */
+        fail(t, why);
+    else
+        fail_for_a_while(t, why);
 }
 
 static const struct child_ops loader_ops = {
@@ -219,67 +428,172 @@ static int make_memfd(void)
                : memfd_create("jailmap-image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 
-/* Starts a loader on the open source. Takes the descriptor. */
-static void load(struct mtable *t, int source, const struct fingerprint *found)
+/* Starts a loader on the inputs that are open, which stay so until it has ended. */
+static void load(struct mtable *t)
 {
     struct spawn limits = {.descriptors = 16,
-                           .file_size = IMAGE_MIN + (uint64_t)found->size * IMAGE_RATIO,
-                           .memory = UINT64_C(4) << 30,
-                           .cpu_seconds = 60};
+                           .file_size = image_limit(t),
+                           .memory = t->conf->load_memory * MEGABYTE,
+                           .cpu_seconds = t->conf->load_time + 1,
+                           .background = true};
     struct msg_load order = {t->conf->type->type,
-                             t->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL, LOCK_MS};
-    int fds[2] = {source, make_memfd()};
-    struct child *c = NULL;
+                             t->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL};
+    const char *name = t->conf->name + strlen(t->conf->type->prefix);
 
-    if (limits.file_size > IMAGE_MAX)
-        limits.file_size = IMAGE_MAX;
-
-    t->seen = *found;
-    t->look_at = NEVER;
-    if (fds[1] >= 0)
-        c = child_start(&loader_ops, t, HELPER_LOADER, &limits, true, "jailmap-loader");
-    if (c == NULL) {
-        fail(t, fds[1] < 0 ? strerror(errno) : "no loader can be started");
-        t->retry_at = monitor_now() + RETRY_MS;
-        close(source);
-        if (fds[1] >= 0)
-            close(fds[1]);
+    t->look_at = t->retry_at = NEVER;
+    t->loaded = t->refused = false;
+    t->text[0] = '\0';
+    t->build = make_memfd();
+    if (t->build >= 0)
+        t->loader = child_start(&loader_ops, t, HELPER_LOADER, &limits, true, "jailmap-loader");
+    if (t->loader == NULL) {
+        fail_for_a_while(t, t->build < 0 ? strerror(errno) : "no loader can be started");
+        close_fd(&t->build);
+        close_inputs(t);
         return;
     }
     loaders++;
-    t->loader = c;
-    t->source = source;
-    t->build = fds[1];
-    t->loaded = false;
-    t->reason[0] = '\0';
-    child_send(c, MSG_LOAD, &order, NULL, 0, fds);
-    c->state = STATE_SERVE;
-    c->kill_at = c->started + LOAD_MS;
+    for (uint32_t i = 0; i < INPUTS; i++)
+        if (t->inputs[i].fd >= 0)
+            child_send(t->loader, MSG_INPUT, &(struct msg_input){i}, NULL, 0, &t->inputs[i].fd);
+    child_send(t->loader, MSG_LOAD, &order, name, strlen(name), &t->build);
+    t->loader->state = STATE_SERVE;
+    snprintf(t->late, sizeof t->late, "it took longer than load-time, %u s", t->conf->load_time);
+    t->loader->late = t->late;
+    t->loader->kill_at = t->loader->started + UINT64_C(1000) * t->conf->load_time;
+}
+
+/*
+ * Is somebody writing it who takes no lock? The kernel grants a lease to read only while no process
+ * has the file open for writing; and only to its owner, whose identity it takes for a moment. Over
+ * a network EAGAIN may mean anything.
+ */
+static bool is_open_for_writing(int fd, uid_t owner, bool *sure)
+{
+    static const long networks[] = {NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC, CIFS_SUPER_MAGIC,
+                                    SMB2_SUPER_MAGIC, AFS_SUPER_MAGIC, FUSE_SUPER_MAGIC};
+    struct statfs fs;
+    int rc;
+
+    setfsuid(owner);
+    rc = fcntl(fd, F_SETLEASE, F_RDLCK) == 0 ? 0 : errno;
+    if (rc == 0)
+        fcntl(fd, F_SETLEASE, F_UNLCK);
+    setfsuid(0);
+    *sure = rc == 0 || (rc == EAGAIN && fstatfs(fd, &fs) == 0);
+    for (size_t i = 0; rc != 0 && i < sizeof networks / sizeof networks[0]; i++)
+        *sure = *sure && (unsigned)fs.f_type != (unsigned)networks[i];
+    return rc != 0;
+}
+
+/*
+ * Is nobody writing it? Whoever writes a database takes its lock, and may keep the file open for
+ * ever, or be waiting for this very lock. For the others, where it cannot be known, it is enough
+ * that the file has not changed for a while. (And none has been written so lately that the next
+ * change could bear the same time.)
+ */
+static bool is_settled(const struct mtable *t)
+{
+    int fd = t->inputs[INPUT_SOURCE].fd;
+    struct timespec now;
+    struct stat st;
+    int64_t age;
+    bool sure;
+
+    if (fstat(fd, &st) != 0)
+        return true;
+    clock_gettime(CLOCK_REALTIME, &now);
+    age = (now.tv_sec - st.st_mtim.tv_sec) * 1000 + (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
+    if (age >= 0 && age < TICK_MS)
+        return false;
+    if (t->conf->type->lock != TABLE_LOCK_NONE || !is_open_for_writing(fd, st.st_uid, &sure))
+        return true;
+    return !sure && (age < 0 || age > SETTLED_MS);
+}
+
+/* Takes the lock that writers honour, without waiting. It goes with the last descriptor. */
+static bool lock_shared(const struct mtable *t)
+{
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    int fd = t->inputs[INPUT_SOURCE].fd;
+
+    switch (t->conf->type->lock) {
+    case TABLE_LOCK_FLOCK: /* postmap(1) on Berkeley DB */
+        return flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    case TABLE_LOCK_RECORD: /* and on LMDB */
+        return fcntl(fd, F_OFD_SETLK, &whole) == 0 || (errno != EAGAIN && errno != EACCES);
+    case TABLE_LOCK_NONE:
+        break;
+    }
+    return true;
+}
+
+/* Opens the inputs. False with the reason if the source cannot be. */
+static bool open_inputs(struct mtable *t, char *why, size_t len)
+{
+    size_t index = index_of(t);
+    char other[512] = "";
+    struct stat st;
+
+    watch_begin(index);
+    for (int i = 0; i < INPUTS; i++) {
+        struct input *in = &t->inputs[i];
+        bool follow = t->conf->symlinks || i == INPUT_NSSWITCH;
+
+        if (in->path != NULL)
+            in->fd = priv_open_source(in->path, t->conf->owner, follow ? PRIV_FOLLOW : 0,
+                                      watch_step, &index, &st, i == INPUT_SOURCE ? why : other,
+                                      i == INPUT_SOURCE ? len : sizeof other);
+    }
+    watch_end(index);
+    return t->inputs[INPUT_SOURCE].fd >= 0;
+}
+
+static void wait_for_writer(struct mtable *t, uint64_t now, const char *what)
+{
+    char why[128];
+
+    doubt(t); /* what is being written may be new */
+    if (t->writer_until == 0)
+        t->writer_until = now + UINT64_C(1000) * t->conf->load_time;
+    if (now < t->writer_until) {
+        t->look_at = now + LOCK_LOOK_MS;
+        return;
+    }
+    t->writer_until = 0;
+    snprintf(why, sizeof why, "another process had it %s for longer than load-time, %u s", what,
+             t->conf->load_time);
+    fail_for_a_while(t, why);
 }
 
 /* Has the source changed, or is it time to try it again? */
 static void look(struct mtable *t, uint64_t now)
 {
     char why[512];
-    struct stat st;
-    struct fingerprint found;
-    int fd;
 
     t->look_at = now + LOOK_MS;
     t->look_latest = 0;
-    watch_source(index_of(t), t->conf->path);
-    fd = priv_open_file(t->conf->path, t->conf->owner, false, &st, why, sizeof why);
-    if (fd < 0) {
-        memset(&t->seen, 0, sizeof t->seen);
+    if (!has_inputs(t)) { /* its name is all there is */
+        load(t);
+        return;
+    }
+    if (!open_inputs(t, why, sizeof why)) {
+        t->writer_until = 0;
+        is_news(t, true);
         fail(t, why);
+    } else if (!is_news(t, false) && now < t->retry_at) {
+        t->writer_until = 0;
+    } else if (!lock_shared(t)) {
+        wait_for_writer(t, now, "locked");
+    } else if (!is_settled(t)) {
+        wait_for_writer(t, now, "open for writing");
+    } else {
+        t->writer_until = 0;
+        is_news(t, true);
+        load(t);
         return;
     }
-    found = fingerprint(&st);
-    if (same(&found, &t->seen) && now < t->retry_at) {
-        close(fd);
-        return;
-    }
-    load(t, fd, &found);
+    close_inputs(t);
 }
 
 void table_touched(size_t index, uint64_t now)
@@ -290,78 +604,7 @@ void table_touched(size_t index, uint64_t now)
         return; /* the end of the load looks at the source again */
     if (t->torn >= TORN_MOST)
         return; /* somebody writes all the time; it is tried again when its time comes */
-    if (t->look_latest == 0)
-        t->look_latest = now + QUIET_MOST_MS;
-    t->look_at = now + QUIET_MS < t->look_latest ? now + QUIET_MS : t->look_latest;
-}
-
-/* ---- agents ---- */
-
-/* EVENT: event; text. A claim of the agent about its source. */
-static void agent_message(struct child *c, const struct bridge_msg *msg)
-{
-    struct mtable *t = c->owner;
-    char text[512];
-    unsigned held = log_held(&t->limit, monitor_now());
-
-    if (held > 0)
-        log_line(LOG_WARNING, "%u more lines about the agent of table \"%s\" were left out", held,
-                 t->conf->name);
-    if (msg->body.EVENT.event < EVENT_FAILING || msg->body.EVENT.event > EVENT_WEAKER) {
-        child_end(c, "it reports an event that it cannot have");
-        return;
-    }
-    if (!log_allow(&t->limit))
-        return;
-    policy_escape((struct slice){msg->tail, msg->tail_len}, text, sizeof text);
-    if (msg->body.EVENT.event == EVENT_FAILING)
-        log_line(LOG_WARNING, "table \"%s\" failed: %s; lookups get a temporary error meanwhile",
-                 t->conf->name, text);
-    else if (msg->body.EVENT.event == EVENT_WORKING)
-        log_line(LOG_INFO, "table \"%s\" recovered", t->conf->name);
-    else if (msg->body.EVENT.event == EVENT_WEAKER)
-        log_line(LOG_WARNING, "table \"%s\": %s", t->conf->name, text);
-}
-
-static void agent_gone(struct child *c, const char *how)
-{
-    struct mtable *t = c->owner;
-    uint64_t now = monitor_now();
-
-    t->agent = NULL;
-    if (now - c->started >= AGENT_STEADY_MS)
-        t->backoff = BACKOFF_MIN_MS;
-    t->start_at = now + t->backoff;
-    log_line(LOG_WARNING, "agent pid %d for table \"%s\" died: %s; the next one starts in %llu ms",
-             (int)c->pid, t->conf->name, how != NULL ? how : "it ended by itself",
-             (unsigned long long)t->backoff);
-    t->backoff = t->backoff * 2 < BACKOFF_MAX_MS ? t->backoff * 2 : BACKOFF_MAX_MS;
-}
-
-static void start_agent(struct mtable *t, uint64_t now)
-{
-    static const struct child_ops ops = {
-        .role = ROLE_AGENT, .what = "agent", .message = agent_message, .gone = agent_gone};
-    static const struct spawn limits = {.descriptors = 256,
-                                        .file_size = 0,
-                                        .memory = SPAWN_UNLIMITED,
-                                        .cpu_seconds = SPAWN_UNLIMITED};
-    struct msg_source source = {t->conf->type->type,
-                                t->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL};
-    char title[128];
-
-    snprintf(title, sizeof title, "jailmap-agent-nss: %.80s", t->conf->name);
-    t->start_at = NEVER;
-    t->agent = child_start(&ops, t, HELPER_AGENT_NSS, &limits, false, title);
-    if (t->agent == NULL) {
-        t->start_at = now + t->backoff;
-        if (t->version == 0)
-            changed(t); /* whoever asked is told to try again later */
-        return;
-    }
-    child_send(t->agent, MSG_SOURCE, &source, t->conf->name, strlen(t->conf->name), NULL);
-    t->agent->state = STATE_SERVE;
-    changed(t);
+    look_soon(t, now);
 }
 
 /* ---- for the other parts ---- */
@@ -371,30 +614,14 @@ uint64_t table_version(size_t index)
     return tables[index].version;
 }
 
-void table_tell(size_t index, struct table_word *word)
+enum bridge_kind table_answered_by(size_t index)
 {
-    struct mtable *t = &tables[index];
-    struct msg_link link = {0};
-    int ends[2];
+    return tables[index].answered_by;
+}
 
-    *word = (struct table_word){.version = t->version, .fd = -1};
-    if (t->conf->type->agent == NULL) {
-        word->kind = KIND_IMAGE;
-        word->ready = t->image >= 0;
-        word->fd = t->image;
-        return;
-    }
-    word->kind = KIND_LINK;
-    if (t->agent == NULL)
-        return;
-    word->again = true;
-    if (priv_socketpair(ends) != 0)
-        return;
-    word->ready = child_send(t->agent, MSG_LINK, &link, NULL, 0, &ends[1]);
-    word->again = !word->ready;
-    close(ends[1]);
-    word->fd = ends[0];
-    word->close_fd = true;
+int table_image(size_t index)
+{
+    return tables[index].image;
 }
 
 void table_spoiled(size_t index, const char *why)
@@ -408,22 +635,54 @@ void tables_check_all(void)
     uint64_t now = monitor_now();
 
     for (size_t i = 0; i < monitor_policy->ntables; i++)
-        if (tables[i].conf->type->agent == NULL)
+        if (has_inputs(&tables[i]))
             table_touched(i, now);
 }
 
-static uint64_t tick_image(struct mtable *t, uint64_t now)
+/* Name, state, since, generation, entries, bytes, what answers, why; tabs between them. */
+static bool describe(const struct mtable *t, int fd)
 {
-    if (t->version == 0 && t->slow_at <= now)
-        changed(t);
+    static const char *const kinds[] = {"-", "image", "agent", "image+agent"};
+    static char name[4 * BRIDGE_NAME_MAX + 8];
+    time_t since = t->since, agent_since;
+    const char *why = t->failure, *state, *trouble = agent_trouble(index_of(t), &agent_since);
+
+    if (t->failure[0] != '\0')
+        state = t->image >= 0 ? "stale" : t->answered_by == KIND_LINK ? "degraded" : "failing";
+    else
+        state =
+            t->answered_by == 0 || (t->image < 0 && t->writer_until > 0) ? "loading" : "current";
+    if (trouble != NULL && (t->answered_by & KIND_LINK)) {
+        state = "failing";
+        since = agent_since;
+        why = trouble;
+    }
+    policy_escape((struct slice){t->conf->name, strlen(t->conf->name)}, name, sizeof name);
+    return dprintf(fd, "%s\t%s\t%lld\t%llu\t%llu\t%llu\t%s\t%s\n", name, state, (long long)since,
+                   (unsigned long long)(t->image >= 0 ? t->generation : 0),
+                   (unsigned long long)t->entries, (unsigned long long)t->image_size,
+                   kinds[t->answered_by], why) > 0;
+}
+
+bool tables_describe(int fd)
+{
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        if (!describe(&tables[i], fd))
+            return false;
+    return true;
+}
+
+/* What is to be done about t now. Returns when to come again. */
+static uint64_t tick_load(struct mtable *t, uint64_t now)
+{
     if (t->loader != NULL) /* its own time limit is in children_tick() */
-        return t->version == 0 ? t->slow_at : NEVER;
+        return NEVER;
     if (t->look_at <= now || t->retry_at <= now) {
-        if (loaders >= LOADERS_AT_ONCE) /* the end of one of them comes round again */
-            return t->version == 0 ? t->slow_at : NEVER;
+        if (loaders >= monitor_policy->loaders) /* the end of one of them comes round again */
+            return NEVER;
         look(t, now);
         if (t->loader != NULL)
-            return t->version == 0 ? t->slow_at : NEVER;
+            return NEVER;
         if (t->retry_at <= now)
             t->retry_at = now + RETRY_MS;
     }
@@ -432,19 +691,25 @@ static uint64_t tick_image(struct mtable *t, uint64_t now)
 
 uint64_t tables_tick(uint64_t now)
 {
+    static size_t first; /* each in its turn, when there are fewer loaders than there is to load */
     uint64_t next = NEVER;
 
+    first++;
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        struct mtable *t = &tables[i];
+        struct mtable *t = &tables[(first + i) % monitor_policy->ntables];
         uint64_t at;
 
-        if (t->conf->type->agent != NULL) {
-            if (t->start_at <= now)
-                start_agent(t, now);
-            at = t->start_at;
-        } else {
-            at = tick_image(t, now);
+        if (t->retire_at <= now) {
+            close_fd(&t->retired);
+            t->retire_at = NEVER;
         }
+        if (t->version == 0 && t->slow_at <= now)
+            changed(t);
+        at = tick_load(t, now);
+        if (t->version == 0 && t->slow_at < at)
+            at = t->slow_at;
+        if (t->retire_at < at)
+            at = t->retire_at;
         if (at < next)
             next = at;
     }
@@ -457,14 +722,22 @@ bool tables_start(void)
     if (tables == NULL)
         return false;
     watch_start();
-    for (size_t i = 0; i < monitor_policy->ntables; i++)
-        tables[i] = (struct mtable){.conf = &monitor_policy->tables[i],
-                                    .image = -1,
-                                    .source = -1,
-                                    .build = -1,
-                                    .retry_at = NEVER,
-                                    .slow_at = monitor_now() + FIRST_MS,
-                                    .backoff = BACKOFF_MIN_MS};
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        const struct policy_table *conf = &monitor_policy->tables[i];
+
+        tables[i] = (struct mtable){
+            .conf = conf,
+            .since = time(NULL),
+            .image = -1,
+            .retired = -1,
+            .build = -1,
+            .inputs = {[INPUT_SOURCE] = {.path = conf->path, .fd = -1},
+                       [INPUT_NSSWITCH] = {.path = conf->type->agent != NULL ? NSSWITCH : NULL,
+                                           .fd = -1}},
+            .retire_at = NEVER,
+            .retry_at = NEVER,
+            .slow_at = monitor_now() + FIRST_MS};
+    }
     tables_tick(monitor_now());
     return true;
 }

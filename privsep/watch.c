@@ -1,10 +1,12 @@
 /*
- * Watching sources. Runs in the monitor, with privilege. It may watch the directories that hold
- * approved sources, by inotify; it must never open a source: an event only says that tables.c
- * should look, and what does not cause events is looked at now and then anyway.
+ * Watching sources. Runs in the monitor, with privilege. It may watch the directories on the way to
+ * approved sources, by inotify, each through the descriptor with which the way was walked; it must
+ * never open a source: an event only says that tables.c should look, and what does not cause events
+ * is looked at now and then anyway.
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -19,55 +21,113 @@
 
 static void inotify_ready(struct watched *self, uint32_t events);
 
-static struct watched inotify = {-1, inotify_ready};
-static struct watch {
+/* A name in a directory that matters to a table. */
+struct spot {
     int wd;
-    const char *name; /* last component of the source */
-} * watches;
+    char *name;
+    bool current; /* it was named in this walk */
+    struct spot *next;
+};
+
+static struct watched inotify = {-1, inotify_ready};
+static struct spot **spots; /* by table */
+static bool complained;
 
 void watch_start(void)
 {
-    watches = calloc(monitor_policy->ntables + 1, sizeof *watches);
+    spots = calloc(monitor_policy->ntables + 1, sizeof *spots);
     inotify.fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    for (size_t i = 0; watches != NULL && i < monitor_policy->ntables; i++)
-        watches[i].wd = -1;
-    if (watches == NULL || inotify.fd < 0 || !monitor_watch(&inotify, EPOLLIN))
+    if (spots == NULL || inotify.fd < 0 || !monitor_watch(&inotify, EPOLLIN)) {
         log_line(LOG_WARNING, "inotify is not available (%s): changes are noticed by looking",
                  strerror(errno));
+        free(spots);
+        spots = NULL;
+    }
 }
 
-void watch_source(size_t index, const char *path)
+static bool is_watched(int wd)
 {
-    const char *slash = strrchr(path, '/');
-    char dir[PATH_MAX];
-    size_t len = (size_t)(slash - path);
-    int before;
-
-    if (inotify.fd < 0 || watches == NULL || len >= sizeof dir)
-        return;
-    memcpy(dir, path, len);
-    strcpy(dir + len, len == 0 ? "/" : "");
-    watches[index].name = slash + 1;
-    before = watches[index].wd;
-    /* Asking again for a directory that is watched returns the number that it has. */
-    watches[index].wd = inotify_add_watch(inotify.fd, dir, INTERESTING);
     for (size_t i = 0; i < monitor_policy->ntables; i++)
-        if (watches[i].wd == before)
+        for (const struct spot *s = spots[i]; s != NULL; s = s->next)
+            if (s->wd == wd)
+                return true;
+    return false;
+}
+
+void watch_begin(size_t index)
+{
+    for (struct spot *s = spots != NULL ? spots[index] : NULL; s != NULL; s = s->next)
+        s->current = false;
+}
+
+void watch_step(void *index, int dir, const char *name)
+{
+    size_t i = *(size_t *)index;
+    struct spot *s;
+    char path[32];
+    int wd;
+
+    if (spots == NULL)
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
+    /* Asking again for a directory that is watched returns the number that it has. */
+    wd = inotify_add_watch(inotify.fd, path, INTERESTING);
+    if (wd < 0 && !complained) {
+        char printable[NAME_MAX + 1];
+        int error = errno;
+
+        complained = true;
+        policy_printable((struct slice){name, strlen(name)}, printable, sizeof printable);
+        log_line(LOG_WARNING,
+                 "no watch for \"%s\" in a directory of table \"%s\" (%s): changes that inotify "
+                 "does not report are noticed by looking, every few seconds",
+                 printable, monitor_policy->tables[i].name, strerror(error));
+    }
+    for (s = spots[i]; s != NULL; s = s->next)
+        if (s->wd == wd && strcmp(s->name, name) == 0)
+            break;
+    if (s == NULL && wd >= 0 && (s = calloc(1, sizeof *s)) != NULL) {
+        *s = (struct spot){wd, strdup(name), true, spots[i]};
+        if (s->name == NULL) {
+            free(s);
             return;
-    inotify_rm_watch(inotify.fd, before); /* another directory has that name now */
+        }
+        spots[i] = s;
+    }
+    if (s != NULL)
+        s->current = true;
+}
+
+void watch_end(size_t index)
+{
+    if (spots == NULL)
+        return;
+    for (struct spot **at = &spots[index]; *at != NULL;) {
+        struct spot *s = *at;
+
+        if (s->current) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        if (!is_watched(s->wd))
+            inotify_rm_watch(inotify.fd, s->wd);
+        free(s->name);
+        free(s);
+    }
 }
 
 static void note(const struct inotify_event *event, uint64_t now)
 {
-    bool whole = event->len == 0 || (event->mask & IN_Q_OVERFLOW);
+    bool lost = (event->mask & IN_Q_OVERFLOW) != 0;
 
-    for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        if (watches[i].name == NULL ||
-            (watches[i].wd != event->wd && !(event->mask & IN_Q_OVERFLOW)))
-            continue;
-        if (whole || strcmp(event->name, watches[i].name) == 0)
-            table_touched(i, now);
-    }
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        for (const struct spot *s = spots[i]; s != NULL; s = s->next)
+            if (lost ||
+                (s->wd == event->wd && (event->len == 0 || strcmp(event->name, s->name) == 0))) {
+                table_touched(i, now);
+                break;
+            }
 }
 
 static void inotify_ready(struct watched *self, uint32_t events)

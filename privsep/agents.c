@@ -1,0 +1,194 @@
+/*
+ * Agents: one for each table that needs one. Runs in the monitor, with privilege. It may start
+ * agents, start them again when they die, and make links between them and workers; it must never
+ * see a question or an answer: those go over the links.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "privsep/monitor.h"
+
+#define BACKOFF_MIN_MS  100 /* an agent that dies is started again after this, doubled */
+#define BACKOFF_MAX_MS  30000
+#define AGENT_STEADY_MS 10000 /* an agent that lived this long starts from the beginning */
+#define DRAIN_MS        5000  /* one that is not needed any more may finish what it was asked */
+
+static struct agent {
+    const struct policy_table *conf;
+    struct child *child;
+    bool needed;
+    uint64_t version; /* counts them */
+    uint64_t start_at, backoff;
+    uint64_t stop_at; /* NEVER, or when it has had time enough to finish */
+    struct log_limit limit;
+    char trouble[512]; /* why it does not answer now; empty: it does */
+    time_t trouble_since;
+} * agents;
+
+static size_t index_of(const struct agent *a)
+{
+    return (size_t)(a - agents);
+}
+
+static void set_trouble(struct agent *a, const char *why)
+{
+    snprintf(a->trouble, sizeof a->trouble, "%s", why);
+    a->trouble_since = time(NULL);
+    status_changed();
+}
+
+/* EVENT: event; text. A claim of the agent about its source. */
+static void agent_message(struct child *c, const struct bridge_msg *msg)
+{
+    struct agent *a = c->owner;
+    char text[512];
+    unsigned held = log_held(&a->limit, monitor_now());
+
+    if (held > 0)
+        log_line(LOG_WARNING, "%u more lines about the agent of table \"%s\" were left out", held,
+                 a->conf->name);
+    if (msg->body.EVENT.event < EVENT_FAILING || msg->body.EVENT.event > EVENT_WEAKER) {
+        child_end(c, "it reports an event that it cannot have");
+        return;
+    }
+    policy_printable((struct slice){msg->tail, msg->tail_len}, text, sizeof text);
+    if (msg->body.EVENT.event != EVENT_WEAKER)
+        set_trouble(a, msg->body.EVENT.event == EVENT_FAILING ? text : "");
+    if (!log_allow(&a->limit))
+        return;
+    if (msg->body.EVENT.event == EVENT_FAILING)
+        log_line(LOG_WARNING, "table \"%s\" failed: %s; lookups get a temporary error meanwhile",
+                 a->conf->name, text);
+    else if (msg->body.EVENT.event == EVENT_WORKING)
+        log_line(LOG_INFO, "table \"%s\" recovered", a->conf->name);
+    else if (msg->body.EVENT.event == EVENT_WEAKER)
+        log_line(LOG_WARNING, "table \"%s\": %s", a->conf->name, text);
+}
+
+static void agent_gone(struct child *c, const char *how)
+{
+    struct agent *a = c->owner;
+    uint64_t now = monitor_now();
+    char why[sizeof a->trouble];
+
+    snprintf(why, sizeof why, "its agent died: %s", how != NULL ? how : "it ended by itself");
+    set_trouble(a, why);
+    a->child = NULL;
+    if (!a->needed)
+        return;
+    if (now - c->started >= AGENT_STEADY_MS)
+        a->backoff = BACKOFF_MIN_MS;
+    a->start_at = now + a->backoff;
+    log_line(LOG_WARNING, "agent pid %d for table \"%s\" died: %s; the next one starts in %llu ms",
+             (int)c->pid, a->conf->name, how != NULL ? how : "it ended by itself",
+             (unsigned long long)a->backoff);
+    a->backoff = a->backoff * 2 < BACKOFF_MAX_MS ? a->backoff * 2 : BACKOFF_MAX_MS;
+}
+
+static void start(struct agent *a, uint64_t now)
+{
+    static const struct child_ops ops = {
+        .role = ROLE_AGENT, .what = "agent", .message = agent_message, .gone = agent_gone};
+    static const struct spawn limits = {.descriptors = 256,
+                                        .file_size = 0,
+                                        .memory = SPAWN_UNLIMITED,
+                                        .cpu_seconds = SPAWN_UNLIMITED};
+    struct msg_source source = {a->conf->type->type,
+                                a->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL};
+    char title[128];
+
+    snprintf(title, sizeof title, "jailmap-agent-nss: %.80s", a->conf->name);
+    a->start_at = NEVER;
+    a->child = child_start(&ops, a, HELPER_AGENT_NSS, &limits, false, title);
+    if (a->child == NULL) {
+        a->start_at = now + a->backoff;
+        set_trouble(a, "no agent can be started");
+        return;
+    }
+    set_trouble(a, "");
+    child_send(a->child, MSG_SOURCE, &source, a->conf->name, strlen(a->conf->name), NULL);
+    a->child->state = STATE_SERVE;
+    a->version++;
+    clients_table_changed(index_of(a));
+}
+
+void agent_need(size_t index, bool needed)
+{
+    struct agent *a = &agents[index];
+
+    if (a->needed == needed)
+        return;
+    a->needed = needed;
+    a->stop_at = needed ? NEVER : monitor_now() + DRAIN_MS;
+    a->start_at = NEVER;
+    if (needed && a->child == NULL) {
+        a->backoff = BACKOFF_MIN_MS;
+        start(a, monitor_now()); /* at once: whoever is told of the need finds it there */
+    }
+}
+
+static void stop(struct agent *a)
+{
+    a->stop_at = NEVER;
+    set_trouble(a, "");
+    if (a->child != NULL)
+        child_release(a->child);
+    a->child = NULL;
+}
+
+const char *agent_trouble(size_t index, time_t *since)
+{
+    *since = agents[index].trouble_since;
+    return agents[index].trouble[0] != '\0' ? agents[index].trouble : NULL;
+}
+
+uint64_t agent_version(size_t index)
+{
+    return agents[index].child != NULL ? agents[index].version : 0;
+}
+
+int agent_link(size_t index)
+{
+    struct agent *a = &agents[index];
+    struct msg_link link = {0};
+    int ends[2];
+    bool sent;
+
+    if (a->child == NULL || priv_socketpair(ends) != 0)
+        return -1;
+    sent = child_send(a->child, MSG_LINK, &link, NULL, 0, &ends[1]);
+    close(ends[1]);
+    if (sent)
+        return ends[0];
+    close(ends[0]);
+    return -1;
+}
+
+uint64_t agents_tick(uint64_t now)
+{
+    uint64_t next = NEVER;
+
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        if (agents[i].start_at <= now)
+            start(&agents[i], now);
+        if (agents[i].stop_at <= now)
+            stop(&agents[i]);
+        if (agents[i].start_at < next)
+            next = agents[i].start_at;
+        if (agents[i].stop_at < next)
+            next = agents[i].stop_at;
+    }
+    return next;
+}
+
+bool agents_start(void)
+{
+    agents = calloc(monitor_policy->ntables + 1, sizeof *agents);
+    for (size_t i = 0; agents != NULL && i < monitor_policy->ntables; i++)
+        agents[i] =
+            (struct agent){.conf = &monitor_policy->tables[i], .start_at = NEVER, .stop_at = NEVER};
+    return agents != NULL;
+}
