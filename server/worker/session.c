@@ -210,27 +210,43 @@ static uint32_t open_flags(const struct table *table, const struct pm_request *r
     return sent | type;
 }
 
-static void answer_image(struct session *s, const struct pm_request *req, struct table *table,
+/* In which forms a key of this request is to be found in an image: see server/image.h. */
+static unsigned forms_of(const struct table *table, uint32_t flags)
+{
+    const uint32_t both = PM_FLAG_TRY0NULL | PM_FLAG_TRY1NULL;
+
+    if (table->features & FEATURE_TEXT) {
+        if (flags & PM_FLAG_FOLD_FIX)
+            return IMAGE_FORM_ASCII;
+        /* Such a client has folded its key; unless it was told not to, then there may be only the
+         * entry as it is written. */
+        if (flags & PM_FLAG_UTF8_REQUEST)
+            return IMAGE_FORM_UTF8 | IMAGE_FORM_UNICODE;
+        return IMAGE_FORM_EXACT;
+    }
+    if (!(table->flags & both))
+        return IMAGE_FORM_ANY;
+    if (!(flags & both)) /* neither asked for: Postfix aborts here in the new dialect */
+        return IMAGE_FORM_NUL | IMAGE_FORM_BARE;
+    return (flags & PM_FLAG_TRY1NULL ? IMAGE_FORM_NUL : 0) |
+           (flags & PM_FLAG_TRY0NULL ? IMAGE_FORM_BARE : 0);
+}
+
+/* False if the image does not have the key. */
+static bool answer_image(struct session *s, const struct pm_request *req, struct table *table,
                          struct slice key)
 {
-    uint32_t tries = req->flags & (PM_FLAG_TRY0NULL | PM_FLAG_TRY1NULL), flags = req->flags;
+    uint32_t flags = req->flags;
     struct slice value;
-    unsigned forms = 0, found;
+    unsigned found = image_find(&table->image, key, forms_of(table, flags), &value);
 
-    if (tries == 0) /* neither asked for: Postfix aborts here in the new dialect */
-        forms = IMAGE_FORM_NUL | IMAGE_FORM_BARE;
-    if (tries & PM_FLAG_TRY1NULL)
-        forms |= IMAGE_FORM_NUL;
-    if (tries & PM_FLAG_TRY0NULL)
-        forms |= IMAGE_FORM_BARE;
-    found = image_find(&table->image, key, forms, &value);
-    if (found == 0) {
-        reply_status(s, req, PM_NOKEY);
-        return;
-    }
+    if (found == 0)
+        return false;
     /* The form is known now, and the reply says so by clearing the other one's bit. */
-    flags &= found == IMAGE_FORM_NUL ? ~PM_FLAG_TRY0NULL : ~PM_FLAG_TRY1NULL;
+    if (table->flags & (PM_FLAG_TRY0NULL | PM_FLAG_TRY1NULL))
+        flags &= found == IMAGE_FORM_NUL ? ~PM_FLAG_TRY0NULL : ~PM_FLAG_TRY1NULL;
     reply(s, req, PM_OK, flags, nothing, value);
+    return true;
 }
 
 static void answer_sequence(struct session *s, const struct pm_request *req, struct table *table)
@@ -238,7 +254,7 @@ static void answer_sequence(struct session *s, const struct pm_request *req, str
     struct cursor *c;
     struct slice key, value;
 
-    if (!table->sequence || !table->has_image) {
+    if (!(table->features & FEATURE_SEQUENCE) || !table->has_image) {
         reply_status(s, req, PM_RETRY);
         return;
     }
@@ -270,7 +286,7 @@ static void hold(struct session *s, const struct pm_request *req, struct table *
 {
     char *key = NULL; /* stays so for an empty one */
 
-    if (!answer && req->key.len > 0) {
+    if (req->key.len > 0) {
         key = malloc(req->key.len);
         if (key == NULL) {
             s->ending = true;
@@ -307,12 +323,17 @@ static void ask_agent(struct session *s, const struct pm_request *req, struct ta
         reply_status(s, req, PM_RETRY);
 }
 
-static void answer_lookup(struct session *s, const struct pm_request *req, struct table *table)
+/* ask: what the image does not have may be asked of the agent. */
+static void answer_lookup(struct session *s, const struct pm_request *req, struct table *table,
+                          bool ask)
 {
     struct slice key = req->key;
     char small[512], *folded = NULL;
 
-    if (table->state != TABLE_READY) {
+    if (table->state != TABLE_READY || (table->answered_by == KIND_IMAGE && !table->has_image) ||
+        ((table->features & FEATURE_TEXT) && (req->flags & PM_FLAG_RHS_IS_FILE))) {
+        /* The last: values are names of files, whose contents are asked for. Nobody here, and not
+         * the monitor either, opens a file that is named in a table. */
         reply_status(s, req, PM_RETRY);
         return;
     }
@@ -324,10 +345,14 @@ static void answer_lookup(struct session *s, const struct pm_request *req, struc
         }
         key = pm_fold(folded, key);
     }
-    if (table->kind == KIND_IMAGE)
-        answer_image(s, req, table, key);
-    else
-        ask_agent(s, req, table, key);
+    if (!table->has_image || !answer_image(s, req, table, key)) {
+        if (!(table->answered_by & KIND_LINK))
+            reply_status(s, req, PM_NOKEY);
+        else if (ask)
+            ask_agent(s, req, table, key);
+        else
+            reply_status(s, req, PM_RETRY);
+    }
     if (folded != small)
         free(folded);
 }
@@ -358,7 +383,7 @@ static void answer_from(struct session *s, const struct pm_request *req, struct 
     if (req->op == PM_OPEN)
         reply(s, req, PM_OK, open_flags(table, req), nothing, nothing);
     else if (req->op == PM_LOOKUP)
-        answer_lookup(s, req, table);
+        answer_lookup(s, req, table, true);
     else
         answer_sequence(s, req, table);
 }
@@ -735,11 +760,24 @@ void session_answer(uint64_t id, enum bridge_answer status, struct slice value)
     finish(s, PM_RETRY, nothing);
 }
 
-void session_link_lost(const struct table *table)
+void session_link_lost(struct table *table)
 {
-    for (size_t i = 0; i < slots_len; i++)
-        if (slots[i] != NULL && slots[i]->hold == HOLD_ANSWER && slots[i]->held_table == table)
-            finish(slots[i], PM_RETRY, nothing);
+    for (size_t i = 0; i < slots_len; i++) {
+        struct session *s = slots[i];
+        struct pm_request req;
+        char *key;
+
+        if (s == NULL || s->hold != HOLD_ANSWER || s->held_table != table)
+            continue;
+        req = s->held;
+        key = s->held_key;
+        s->held_key = NULL;
+        forget_held(s);
+        /* Not of the next agent: a question that ends agents would end them all. */
+        answer_lookup(s, &req, table, false);
+        free(key);
+        run(s);
+    }
 }
 
 uint32_t session_client(const struct session *session)

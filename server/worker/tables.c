@@ -22,6 +22,12 @@ static uint64_t pace_started;
 static unsigned pace_used;
 static _Alignas(8) char link_buf[BRIDGE_LARGE];
 
+/* Images that were replaced, and are let go of between lookups. */
+static struct shedding {
+    struct image image;
+    struct shedding *next;
+} * shedding;
+
 static uint32_t name_hash(struct slice name)
 {
     uint32_t h = 2166136261u;
@@ -151,11 +157,10 @@ static void drop_link(struct table *table)
     table->link.fd = -1;
 }
 
-/* RETRY from here on, until the monitor sends another link. */
+/* RETRY for what the link is needed for, until the monitor sends another. */
 static void link_failed(struct table *table)
 {
     drop_link(table);
-    table->state = TABLE_FAILED;
     tell_event(EVENT_BAD_TABLE, table->ref, NULL, 0);
 }
 
@@ -177,40 +182,88 @@ static struct table *granted_ref(uint32_t ref)
     return table;
 }
 
+static void shed_image(struct table *table)
+{
+    struct shedding *old = malloc(sizeof *old);
+
+    table->has_image = false;
+    if (old == NULL) {
+        image_close(&table->image);
+        return;
+    }
+    *old = (struct shedding){table->image, shedding};
+    shedding = old;
+}
+
+bool tables_shed(void)
+{
+    struct shedding *old = shedding;
+
+    if (old != NULL && image_shed(&old->image)) {
+        shedding = old->next;
+        free(old);
+    }
+    return shedding != NULL;
+}
+
+static void take_image(struct table *table, int fd)
+{
+    struct image image;
+    const char *why = "";
+
+    if (image_open(&image, fd, &why) == 0) {
+        if (table->has_image)
+            shed_image(table);
+        table->image = image;
+        table->has_image = true;
+        table->generation++;
+    } else {
+        tell_event(EVENT_BAD_TABLE, table->ref, why, strlen(why));
+    }
+    close(fd);
+}
+
+static void take_link(struct table *table, int fd)
+{
+    bool replaced = table->link.fd >= 0;
+
+    drop_link(table);
+    table->link.fd = fd;
+    if (!loop_add(&table->link, EPOLLIN))
+        link_failed(table);
+    if (replaced) /* after the new one is in place: sessions go on at once */
+        session_link_lost(table);
+}
+
+static void take_kind(struct table *table, uint32_t flags, uint32_t features, uint32_t answered_by)
+{
+    table->flags = flags;
+    table->features = features;
+    table->answered_by = (enum bridge_kind)answered_by;
+    table->state = TABLE_READY;
+    if (!(table->answered_by & KIND_IMAGE) && table->has_image)
+        shed_image(table);
+}
+
 void table_granted(const struct msg_table *grant, int fd)
 {
     struct table *table = granted_ref(grant->ref);
-    const char *why = "";
 
-    table->flags = grant->flags;
-    table->sequence = grant->sequence != 0;
-    table->kind = (enum bridge_kind)grant->kind;
-    table->state = TABLE_READY;
-    if (table->kind == KIND_IMAGE) {
-        struct image image;
+    take_kind(table, grant->flags, grant->features, grant->answered_by);
+    if (grant->kind == KIND_IMAGE)
+        take_image(table, fd);
+    else
+        take_link(table, fd);
+    if (!(table->answered_by & KIND_LINK))
+        session_link_lost(table);
+    wake(table);
+}
 
-        if (image_open(&image, fd, &why) == 0) {
-            if (table->has_image)
-                image_close(&table->image);
-            table->image = image;
-            table->has_image = true;
-            table->generation++;
-        } else if (!table->has_image) {
-            table->state = TABLE_FAILED;
-        }
-        close(fd);
-        if (*why != '\0')
-            tell_event(EVENT_BAD_TABLE, table->ref, why, strlen(why));
-    } else {
-        bool replaced = table->link.fd >= 0;
+void table_changed(const struct msg_table_kind *kind)
+{
+    struct table *table = granted_ref(kind->ref);
 
-        drop_link(table);
-        table->link.fd = fd;
-        if (!loop_add(&table->link, EPOLLIN))
-            link_failed(table);
-        if (replaced) /* after the new one is in place: sessions go on at once */
-            session_link_lost(table);
-    }
+    take_kind(table, kind->flags, kind->features, kind->answered_by);
     wake(table);
 }
 
@@ -235,6 +288,10 @@ int table_query(struct table *table, uint64_t id, struct slice key)
 {
     struct msg_query body = {id};
 
+    if (table->link.fd < 0) {
+        errno = ENOTCONN;
+        return -1;
+    }
     if (bridge_send(table->link.fd, MSG_QUERY, &body, key.ptr, key.len, NULL) == 0)
         return 0;
     if (errno == EAGAIN)

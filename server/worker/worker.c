@@ -134,15 +134,18 @@ static void bridge_readable(void)
             break;
         }
         switch (msg.type) {
-        case MSG_SERVE: /* max_request, request_timeout */
+        case MSG_SERVE: /* max_request, request_timeout, answer_timeout */
             session_limits = msg.body.SERVE;
             bridge_state = STATE_SERVE;
             break;
         case MSG_CLIENT: /* client; the connection */
             session_start(msg.fds[0], msg.body.CLIENT.client);
             break;
-        case MSG_TABLE: /* ref, kind, flags, sequence; image or link */
+        case MSG_TABLE: /* ref, kind, flags, features, what answers; image or link */
             table_granted(&msg.body.TABLE, msg.fds[0]);
+            break;
+        case MSG_TABLE_KIND: /* ref, flags, features, what answers */
+            table_changed(&msg.body.TABLE_KIND);
             break;
         case MSG_TABLE_ERROR: /* ref, status, flags */
             table_refused(&msg.body.TABLE_ERROR);
@@ -196,8 +199,8 @@ int main(void)
     if (loop_fd < 0 || !loop_add(&bridge, EPOLLIN))
         return EXIT_FAILURE;
     for (;;) {
-        bool timed = tick_soon || sessions_timed() > 0;
-        int n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, timed ? TICK_MS : -1);
+        bool timed = tick_soon || sessions_timed() > 0, more = tables_shed();
+        int n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, more ? 0 : timed ? TICK_MS : -1);
 
         if (n < 0 && errno != EINTR)
             return EXIT_FAILURE;

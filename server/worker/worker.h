@@ -55,10 +55,10 @@ struct session;
 struct table {
     struct watched link; /* to the agent of an answer table; fd -1 otherwise */
     enum table_state state;
-    enum bridge_kind kind;
+    enum bridge_kind answered_by; /* both: the image first */
     uint32_t ref;
     uint32_t flags;
-    bool sequence;
+    uint32_t features;
     bool has_image;
     uint32_t generation; /* counts the images, so that a cursor knows its own */
     struct image image;
@@ -82,13 +82,16 @@ void table_ask(struct table *table, uint32_t client);
 void table_unwait(struct table *table, const struct session *session);
 /* The monitor's word on a reference: descriptor is consumed. */
 void table_granted(const struct msg_table *grant, int fd);
+void table_changed(const struct msg_table_kind *kind);
 void table_refused(const struct msg_table_error *error);
 /* Send a query to the table's agent. -1 with EAGAIN: its queue is full, and the table's waiters
- * are woken when it takes more. */
+ * are woken when it takes more; with ENOTCONN: there is none now. */
 int table_query(struct table *table, uint64_t id, struct slice key);
 void table_link_ready(struct table *table, uint32_t events);
 /* Ask what is still to be asked, as far as queue and pace allow. */
 void tables_flush(void);
+/* Let go of a part of an image that was replaced. False: nothing is left to let go of. */
+bool tables_shed(void);
 
 /* ---- sessions (session.c) ---- */
 
@@ -106,8 +109,8 @@ void sessions_readable(struct session **ready, unsigned count);
 void session_wake(struct session *list);
 /* The agent's answer to query id; ignored if its session is gone. */
 void session_answer(uint64_t id, enum bridge_answer status, struct slice value);
-/* The agent of that table is gone: what waits for its answers gets RETRY. */
-void session_link_lost(const struct table *table);
+/* Nobody answers what that table's agent was asked: the image may, else it is RETRY. */
+void session_link_lost(struct table *table);
 /* The number of a session's client. */
 uint32_t session_client(const struct session *session);
 /* Takes a session out of a list of waiters, if it is in it. */
