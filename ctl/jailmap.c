@@ -14,6 +14,7 @@ static const struct command {
     const char *usage;
 } commands[] = {
     {"query", ctl_query, "query [-s SOCKET] TYPE:NAME KEY..."},
+    {"status", ctl_status, "status [-d DIR]"},
 };
 
 int main(int argc, char **argv)
