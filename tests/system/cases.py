@@ -105,6 +105,33 @@ class Tables:
             "hash", "private", "secret not for you\n"
         )  # exists, but no policy names it
         self.users, self.groups = "unix:passwd.byname", "unix:group.byname"
+        text = workspace().write(directory, "text", small + "UPPER u\nMixed m\n")
+        self.typed = [
+            make("cdb", "cdb-plain", small),
+            make("cdb", "cdb-nul", small, "-N"),
+            make("cdb", "cdb-mixed", "UPPER u\nlower l\nMixed m\nmixed n\n", "-f"),
+            make("lmdb", "lmdb-plain", small),
+            make("lmdb", "lmdb-bare", small, "-n"),
+            make("lmdb", "lmdb-mixed", "UPPER u\nlower l\nMixed m\nmixed n\n", "-f"),
+            f"texthash:{text}",
+            "inline:{alice=alice@example.org, {bob = two words}, UPPER=u, x=1, x=2, none=}",
+            "static:{ two words }",
+        ]
+        self.text_twice, self.text_zero, self.text_files = (
+            "texthash:" + workspace().write(directory, file, content)
+            for file, content in (
+                ("twice", "a first\nb only\na second\n"),
+                ("zero", ""),
+                ("files", "a " + workspace().write(directory, "contents", "contents\n") + "\n"),
+            )
+        )
+        self.typed_failing = [
+            name("cdb", "missing"),
+            name("lmdb", "missing"),
+            name("texthash", "missing"),
+            "inline:{a}",
+            "static:{a}b",
+        ]
         self.good = [
             self.plain,
             self.tree,
@@ -117,7 +144,18 @@ class Tables:
             *self.binary,
         ]
         self.failing = [*self.missing, self.garbage, self.wrong, self.cut]
-        self.approved = [*self.good, *self.failing, self.probe, self.users, self.groups]
+        self.approved = [
+            *self.good,
+            *self.failing,
+            self.probe,
+            self.users,
+            self.groups,
+            *self.typed,
+            *self.typed_failing,
+            self.text_twice,
+            self.text_zero,
+            self.text_files,
+        ]
 
     def fill(self, socket):
         """Stores odd keys and values through proxywrite, which then has to give the files up."""
@@ -654,7 +692,43 @@ def mutations(t):
         yield f"mutation {number}", [wire(pairs)]
 
 
+WRITTEN_OTHERWISE = ("upper", "mixed")  # The tables have these keys in other letters.
+
+
+def typed_opens(t):
+    """For real clients `flags` of an open are 0; the others are bits that they may send."""
+    for table in t.typed:
+        for flags in (0, 1, 64, 128, 2048, 16384, 32768):
+            yield f"{table[:60]} flags {flags}", [o_open(table, flags)]
+
+
+def typed_lookups(t):
+    """A real client opens first, with flags 0, and has folded its keys."""
+    keys = ["alice", "ALICE", "Alice", "bob", "x", "UPPER", "upper", "Mixed", "mixed", "lower"]
+    keys += ["none", "nobody", "alic", " alice", "alice ", '"quoted', '"quoted key"', "key=eq"]
+    keys += [b"\xc3\xa9t\xc3\xa9", "*", "a" * 5000]
+    for table in t.typed:
+        lmdb = table.startswith("lmdb:")  # The empty key ends the process of proxymap.
+        for flags, key in itertools.product((64, 524352, 526400, 524353), keys + [""][lmdb:]):
+            if key in WRITTEN_OTHERWISE and flags != 64:
+                continue  # For texthash and inline they are among the differences.
+            yield f"{table[:60]} {key[:12]!r} with flags {flags}", [
+                o_open(table, 0),
+                READ,
+                o_lookup(table, key, flags),
+            ]
+
+
+def typed_failing(t):
+    for table in t.typed_failing:
+        for key in ("a", ""):
+            yield f"{table} {key}", [o_lookup(table, key, 64)]
+
+
 CATEGORIES = (
+    typed_opens,
+    typed_lookups,
+    typed_failing,
     no_reply,
     unknown_requests,
     truncated_requests,
@@ -748,10 +822,40 @@ def differences(t):
     # The flags reach the client for ever; 32 (pattern) would stop it from looking up parts of an
     # address after the table was repaired.
     reason = "a failing table opens with the type bits that it has when it works"
-    for table in t.failing:
+    for table in t.failing + t.typed_failing:
+        bits = {"cdb": 28, "lmdb": 262172, "texthash": 16, "inline": 16, "static": 16}
         yield f"open {table[-8:]}", reason, [o_open(table, 0)], reply(
             "status", OK, "flags", 32
-        ), reply("status", OK, "flags", 28)
+        ), reply("status", OK, "flags", bits.get(table.partition(":")[0], 28))
+
+    # proxymap <= 3.10 reads a text table as the first client opens it, with flags 0 and so as
+    # written; the keys that clients have folded cannot match an entry in upper case ever after.
+    reason = "an entry of a text table is found in whatever letters it is written"
+    for table in (table for table in t.typed if table.startswith(("texthash:", "inline:"))):
+        opened = reply("status", OK, "flags", 16)
+        yield f"upper in {table[:40]}", reason, [
+            o_open(table, 0),
+            READ,
+            o_lookup(table, "upper", 524352),
+        ], opened + reply("status", NOKEY, "value", ""), opened + reply("status", OK, "value", "u")
+    table = t.text_twice
+    reason = "a texthash with a key that stands there twice works, and the first one counts"
+    yield "texthash with duplicates", reason, [o_lookup(table, "a", 524352)], reply(
+        "status", RETRY, "value", ""
+    ), reply("status", OK, "value", "first")
+    reason = "an empty texthash file may be about to be written"
+    yield "texthash of zero bytes", reason, [o_lookup(t.text_zero, "a", 524352)], reply(
+        "status", NOKEY, "value", ""
+    ), reply("status", RETRY, "value", "")
+    reason = "nobody opens a file that a table names"
+    yield "contents of files", reason, [o_lookup(t.text_files, "a", 2621505)], reply(
+        "status", OK, "value", "Y29udGVudHMK"
+    ), reply("status", RETRY, "value", "")
+    reason = "an empty key is one that lmdb does not have"
+    table = t.typed[3]
+    yield "empty key in lmdb", reason, [o_lookup(table, "", 64)], DIES, reply(
+        "status", NOKEY, "value", ""
+    )
 
     # Clients check and fold UTF-8 themselves when the server does not claim to. In real use
     # proxymap <= 3.10 never does either, because clients open with flags that lack the bit.
@@ -765,10 +869,15 @@ def differences(t):
 
     # proxymap ends the process of all clients when a type has no sequence.
     reason = "sequence on a type without it is a temporary error for the one who asked"
-    for table in (t.users, t.groups):
+    for table in (t.users, t.groups, t.typed[-1]):
         yield f"sequence {table}", reason, [o_sequence(table, 0, 64)], DIES, reply(
             "status", RETRY, "key", "", "value", ""
         )
+
+    reason = "sequence over cdb, which proxymap has since 3.10"
+    yield "sequence cdb", reason, [o_sequence(t.typed[2], 0, 64)], DIES, reply(
+        "status", OK, "key", "UPPER", "value", "u"
+    )
 
     # proxymap aborts without a cursor.
     reason = "the cursor belongs to the connection, and `next` without `first` is the first entry"

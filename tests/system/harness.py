@@ -38,6 +38,7 @@ JAIL = pwd.getpwnam(JAIL_USER)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_IN_OPEN, _IN_NONBLOCK = 0x20, 0o4000
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -169,6 +170,30 @@ def reap(keep=()):
                     os.waitpid(int(name), os.WNOHANG)
 
 
+class Opens:
+    """Counts how often a file is opened, by anybody: so it is seen that somebody looks at it."""
+
+    def __init__(self, path):
+        self.fd = _libc.inotify_init1(_IN_NONBLOCK)
+        self.count = 0
+        if self.fd < 0 or _libc.inotify_add_watch(self.fd, os.fsencode(path), _IN_OPEN) < 0:
+            raise OSError(ctypes.get_errno(), "inotify", path)
+
+    def wait(self, count):
+        """Waits until it was opened so many times more. Those between two looks count as one."""
+        goal = self.count + count
+
+        def enough():
+            with contextlib.suppress(BlockingIOError):
+                self.count += len(os.read(self.fd, 65536)) // 16
+            return self.count >= goal
+
+        wait_for(enough, f"a file to be opened {count} times")
+
+    def close(self):
+        os.close(self.fd)
+
+
 registry = []
 logs = {}
 _workspace = None
@@ -248,6 +273,43 @@ def kill(pid, number=signal.SIGKILL):
     if pid not in proc.descendants(os.getpid()):
         raise ProcessLookupError(f"pid {pid} is not a process of this run")
     os.kill(pid, number)
+
+
+def stop_at_work(pid, parent, path):
+    """Stops a loader, a child of `parent`, when it has the file `path` and an image to write; lets
+    it go on in small steps until then. False if it ends before, or is another file's."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        for _ in range(100_000):
+            if (proc.stat_fields(pid) or "XX")[1] != parent:
+                return False
+            signal.pidfd_send_signal(handle, signal.SIGSTOP)
+            wait_for(lambda: (proc.stat_fields(pid) or "X")[0] in "TZX", f"pid {pid} to stop")
+            links = list(proc.descriptors(pid).values()) if proc.alive(pid) else []
+            if path in links and any(link.startswith("/memfd:") for link in links):
+                return True
+            signal.pidfd_send_signal(handle, signal.SIGCONT)
+            time.sleep(0.0005)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    finally:
+        os.close(handle)
+    return False
+
+
+def let_go(pid):
+    """Lets a process that was stopped go on."""
+    kill(pid, signal.SIGCONT)
+
+
+def slow_table(directory, name, text="", lines=500_000):
+    """A texthash table with `text` in it that takes a while to load. Returns its name."""
+    Workspace.write(directory, name + ".new", text + entries(lines, prefix="filler"))
+    os.rename(os.path.join(directory, name + ".new"), os.path.join(directory, name))
+    return f"texthash:{os.path.join(directory, name)}"
 
 
 def postmap(kind, path, text=None, *options, tool="postmap"):
@@ -423,6 +485,30 @@ class Jailmapd:
             f"{count} {role} process(es) of jailmapd",
         )
 
+    def catch_loader(self, table, again=True, file=None):
+        """Touches the source of a table (see slow_table) and stops its loader in the middle of its
+        work; returns the pid, to be let_go() or killed. When a loader was done before it could be
+        stopped, it is tried again, or None is returned. file: the source, if the name is not."""
+        path = file or table.partition(":")[2]
+        ended = re.compile(rf'table "{re.escape(table)}" (not )?(loaded|reloaded|recovered|failed)')
+        os.utime(path)
+        mark, since = self.mark(), time.monotonic()
+
+        def caught():
+            nonlocal mark, since
+            for pid in proc.some_children(self.pid):
+                if proc.program(pid) == "jailmap-loader" and stop_at_work(pid, self.pid, path):
+                    return [pid]
+            # A failure is logged once, however often it is seen: then time tells.
+            if ended.search(self.log(mark)) or time.monotonic() - since > 5:
+                if not again:
+                    return [None]
+                mark, since = self.mark(), time.monotonic()
+                os.utime(path)
+            return None
+
+        return wait_for(caught, f"a loader of {table} at work")[0]
+
     def client(self, **options):
         return protocol.Client(self.socket, **options)
 
@@ -472,6 +558,10 @@ class Case(unittest.TestCase):
             return found == answer
 
         wait_for(right, f"{key} in {table} to be {answer[1][:40]!r}")
+
+    def slow_table(self, name, text="", lines=500_000):
+        """A table in this test's directory that takes a while to load."""
+        return slow_table(self.directory, name, text, lines)
 
     def lock(self, path):
         """Holds the lock that postmap holds while it writes; closed by the test, or at its end."""

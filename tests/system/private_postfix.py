@@ -102,9 +102,15 @@ class Postfix:
         Workspace.write(
             self.config, "main.cf", "".join(f"{name} = {value}\n" for name, value in base.items())
         )
+        # The types that Debian packages apart, as their packages declare them.
+        lines = [
+            f"{kind} postfix-{kind}.so dict_{kind}_open mkmap_{kind}_open\n"
+            for kind in ("cdb", "lmdb")
+        ]
+        Workspace.write(self.config, "dynamicmaps.cf", "".join(lines))
         workspace().at_end(self.stop)
 
-    def start(self):
+    def start(self, wrap=()):
         for attempt in range(10):
             lines = "".join(
                 line + "\n" for line in ["postlog unix-dgram n - n - 1 postlogd", *self.services]
@@ -116,7 +122,7 @@ class Postfix:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.log_path)
             self.process = harness.start(
-                [f"{DAEMONS}/master", "-s", "-c", self.config],
+                [*wrap, f"{DAEMONS}/master", "-s", "-c", self.config],
                 env={"PATH": PATH, "MAIL_CONFIG": self.config},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ import re
 import secrets
 
 import harness
+import nameservice
 import proc
 import protocol
 from harness import entries, workspace
@@ -134,17 +135,23 @@ class ClientsTest(harness.Case):
             self.assertEqual(client.lookup("unix:passwd.byname", "root")[0], OK)
 
     def test_many_clients(self):
-        """500 clients are connected and served at the same time."""
+        """500 clients are connected and served at the same time, from an image and by the agent."""
         table, users = self.table("a", entries(500)), "unix:passwd.byname"
-        daemon = self.jailmapd([table, users])
+        daemon = self.jailmapd([table, users], start=False)
+        daemon.start(wrap=nameservice.switched())
         clients = [self.client(daemon) for _ in range(500)]
         for turn in range(3):
-            for number, client in enumerate(clients):
-                client.send(o_lookup(table, f"key{number}", 64) + o_lookup(users, "root", 64))
-            for number, client in enumerate(clients):
-                self.assertEqual(
-                    client.receive(), reply("status", OK, "value", f"value{number}"), f"turn {turn}"
+            for number, client in enumerate(clients, 1):
+                client.send(
+                    o_lookup(table, f"key{number - 1}", 64)
+                    + o_lookup(users, f"nss-user-{number}", 64)
+                    + o_lookup(users, "root", 64)
                 )
+            for number, client in enumerate(clients, 1):
+                for value in (f"value{number - 1}", nameservice.user(number)):
+                    self.assertEqual(
+                        client.receive(), reply("status", OK, "value", value), f"turn {turn}"
+                    )
                 self.assertRegex(client.receive(), rb"^status\x000\x00value\x00root:")
         self.assertLessEqual(len(daemon.roles()["worker"]), 2)
 

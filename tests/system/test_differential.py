@@ -200,6 +200,36 @@ class DifferentialTest(unittest.TestCase):
         table."""
         self.same(cases.failing(self.tables))
 
+    def test_typed_opens(self):
+        """open replies for cdb, lmdb, texthash, inline and static."""
+        self.same(cases.typed_opens(self.tables))
+
+    def test_typed_lookups(self):
+        """Lookups in cdb, lmdb, texthash, inline and static by clients that open first."""
+        self.same(cases.typed_lookups(self.tables))
+
+    def test_typed_failing(self):
+        """Missing files and names that cannot be read, of each type."""
+        self.same(cases.typed_failing(self.tables))
+
+    def test_typed_sequences(self):
+        """sequence goes over the same entries of lmdb, texthash and inline; of lmdb, in the same
+        order."""
+        for table in self.tables.typed:
+            if table.startswith(("cdb:", "static:")):
+                continue
+            walks = []
+            for server in (self.postfix, self.jailmapd):
+                with self.connect(server) as client:
+                    walk = [client.ask(o_sequence(table, 0, 64))]
+                    while walk[-1].startswith(b"status\0000\0"):
+                        walk.append(client.ask(o_sequence(table, 1, 64)))
+                    walks.append(walk)
+            if not table.startswith("lmdb:"):  # The order of proxymap is that of its memory.
+                walks = [sorted(walk) for walk in walks]
+            self.assertEqual(*walks, table)
+            self.assertGreater(len(walks[0]), 4)
+
     def test_halves(self):
         """A client that half-closes after any byte of a request gets the same bytes and then end of
         file."""

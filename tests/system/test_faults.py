@@ -8,6 +8,7 @@ damaged.
 """
 
 import contextlib
+import itertools
 import os
 import re
 import secrets
@@ -18,60 +19,14 @@ import threading
 import time
 
 import harness
+import nameservice
 import proc
+from asker import Asker
 from harness import entries, postmap
-from protocol import OK, NOKEY, RETRY, Closed
+from protocol import OK, NOKEY, RETRY
 from waiting import LIMIT, wait_for
 
 ALICE, BOB = 1, 2
-
-
-class Asker(threading.Thread):
-    """A client that asks until told to stop, reconnects when its connection is closed, and keeps
-    every wrong answer.
-
-    expected: {(table, key): (status, value)}. A temporary error is no wrong answer, but not a right
-    one either.
-    """
-
-    def __init__(self, daemon, expected):
-        super().__init__(daemon=True)
-        self.server, self.expected = daemon, expected
-        self.right, self.temporary, self.reconnects = 0, 0, -1
-        self.wrong = []
-        self.stopping = False
-        self.start()
-
-    def run(self):
-        while not self.stopping:
-            try:
-                with self.server.client() as client:
-                    self.reconnects += 1
-                    while not self.stopping:
-                        for question, answer in self.expected.items():
-                            found = client.lookup(*question)
-                            if found == answer:
-                                self.right += 1
-                            elif found[0] == RETRY:
-                                self.temporary += 1
-                            else:
-                                self.wrong.append((question, found))
-            except (Closed, OSError):
-                # As a client would, so that it does not take the processor from what it waits for.
-                time.sleep(0.001)
-            except BaseException as error:  # a test must see it, whatever it is
-                self.wrong.append(repr(error))
-                return
-
-    def progress(self, count=20):
-        """Waits until this many more right answers came."""
-        goal = self.right + count
-        wait_for(lambda: self.right >= goal or self.wrong, "a client to get right answers again")
-
-    def finish(self):
-        self.stopping = True
-        self.join(LIMIT)
-        return self.wrong
 
 
 class FaultsCase(harness.Case):
@@ -81,12 +36,6 @@ class FaultsCase(harness.Case):
         asker = Asker(daemon, expected)
         self.addCleanup(asker.finish)
         return asker
-
-
-def touch(file):
-    """Changes a locked table without changing it, so that a loader starts."""
-    os.pwrite(file.fileno(), os.pread(file.fileno(), 1, 0), 0)
-    os.utime(file.fileno())
 
 
 class KilledTest(FaultsCase):
@@ -132,44 +81,66 @@ class KilledTest(FaultsCase):
         self.assertEqual(bob.lookup(table, "key"), (OK, b"value"))
         self.assertEqual(self.client(daemon, uid=ALICE).lookup(table, "key"), (OK, b"value"))
 
+    def kill_loaders(self, number):
+        """Kills three loaders of a table that has an image, and of one that has none. Returns
+        (daemon, old, fresh), or None if a loader of the latter was too quick to be killed."""
+        patient = {"load-time": 3600}  # its loader is stopped when it is killed
+        old = self.slow_table(f"old{number}", "key one\n")
+        fresh = self.slow_table(f"fresh{number}", "key one\n")
+        hidden, place = self.path("hidden"), self.path(f"fresh{number}")
+        os.rename(place, hidden)
+        daemon = self.jailmapd([(old, patient), (fresh, patient)])
+        daemon.wait_log(rf'table "{old}" loaded: 500001 entries')
+        daemon.wait_log(rf'table "{fresh}" failed: .*No such file')
+        os.rename(hidden, place)
+        client = self.client(daemon)
+        for _ in range(3):
+            for table in (fresh, old):
+                pid = daemon.catch_loader(table, again=table is old)
+                if pid is None:
+                    return daemon.stop() and None
+                for kill in (lambda: None, lambda pid=pid: harness.kill(pid)):
+                    kill()
+                    self.assertEqual(client.lookup(old, "key"), (OK, b"one"))
+                    self.assertEqual(client.lookup(fresh, "key"), (RETRY, b""))
+                wait_for(lambda pid=pid: proc.stat_fields(pid) is None, "the loader to be reaped")
+                self.assertEqual(client.lookup(old, "key"), (OK, b"one"))
+                self.assertEqual(client.lookup(fresh, "key"), (RETRY, b""))
+        daemon.wait_log(rf'warning: table "{old}" not reloaded: the loader ended: .*signal 9')
+        daemon.wait_log(rf'warning: table "{fresh}" failed: the loader ended: .*signal 9')
+        return daemon, old, fresh
+
     def test_loader_killed(self):
         """Loaders are killed while they load: the old image stays in service, a table without one
         is RETRY, and both load in the end."""
-        old, fresh = self.table("old", "key one\n"), self.table("fresh", "key one\n")
-        lock = self.lock(self.path("fresh.db"))
-        daemon = self.jailmapd([old, fresh])
+        tries = itertools.count()
+        daemon, old, fresh = wait_for(
+            lambda: self.kill_loaders(next(tries)), "each loader to be killed while it loads"
+        )
         client = self.client(daemon)
-        daemon.wait_log(rf'table "{old}" loaded: 1 entries')
-        old_lock = self.lock(self.path("old.db"))
-        for _ in range(3):
-            touch(old_lock)
-            for pid in daemon.wait_roles("loader"):
-                with contextlib.suppress(ProcessLookupError):
-                    harness.kill(pid)
-            self.assertEqual(client.lookup(old, "key"), (OK, b"one"))
-            self.assertEqual(client.lookup(fresh, "key"), (RETRY, b""))
-        daemon.wait_log(r'warning: table "hash:.*signal 9')
-        for file in (lock, old_lock):
-            file.close()
-        self.table("old", "key two\n")
-        self.table("fresh", "key two\n")
+        for table in (old, fresh):
+            harness.slow_table(self.directory, os.path.basename(table), "key two\n", lines=1)
         self.eventually(client, old, "key", (OK, b"two"), (OK, b"one"))
+        # The loader that is at work may still find what it was killed over.
         self.eventually(client, fresh, "key", (OK, b"two"))
 
     def test_agent_killed(self):
-        """The name service agent is killed under load: its table is RETRY or right, never NOKEY,
-        and other tables do not notice."""
+        """The name service agent is killed under load: whom only it knows is right or RETRY, never
+        NOKEY; users in the passwd file and other tables do not notice."""
         table, users = self.table("a", "key value\n"), "unix:passwd.byname"
-        daemon = self.jailmapd([table, users])
-        expected = {
-            (users, "root"): (OK, b"root:x:0:0:root:/root:/bin/bash"),
-            (users, "no-such-user"): (NOKEY, b""),
-        }
-        expected[users, "root"] = self.client(daemon).lookup(users, "root")
-        self.assertRegex(expected[users, "root"][1], b"^root:.*:0:0:")
-        asker, other = self.asker(daemon, expected), self.asker(
-            daemon, {(table, "key"): (OK, b"value")}
+        daemon = self.jailmapd([table, users], start=False)
+        daemon.start(wrap=nameservice.switched())
+        root = self.client(daemon).lookup(users, "root")
+        self.assertRegex(root[1], b"^root:.*:0:0:")
+        asker = self.asker(
+            daemon,
+            {
+                (users, "nss-user-1"): (OK, nameservice.user(1)),
+                (users, "nss-user-2"): (OK, nameservice.user(2)),
+                (users, "no-such-user"): (NOKEY, b""),
+            },
         )
+        other = self.asker(daemon, {(table, "key"): (OK, b"value"), (users, "root"): root})
         for _ in range(4):
             asker.progress()
             (pid,) = daemon.wait_roles("agent")
@@ -204,17 +175,14 @@ class KilledTest(FaultsCase):
     def test_monitor_killed(self):
         """The monitor is killed: no helper survives it, clients see the end, and a new one starts
         over the stale socket."""
-        table, busy, users = (
-            self.table("a", "key value\n"),
-            self.table("busy", "key value\n"),
-            "unix:passwd.byname",
-        )
-        lock = self.lock(self.path("busy.db"))
-        daemon = self.jailmapd([table, busy, users])
+        table, users = self.table("a", "key value\n"), "unix:passwd.byname"
+        busy = self.slow_table("busy")
+        daemon = self.jailmapd([table, (busy, {"load-time": 3600}), users], start=False)
+        daemon.start(wrap=nameservice.switched())
         client = self.client(daemon)
         self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
-        self.assertEqual(client.lookup(users, "root")[0], OK)
-        touch(lock)
+        self.assertEqual(client.lookup(users, "nss-user-1")[0], OK)
+        daemon.catch_loader(busy)  # and leave it stopped, so that it cannot end by itself
         for role in ("worker", "loader", "agent", "scribe"):
             daemon.wait_roles(role)
         below = proc.snapshot(daemon.pid)
@@ -314,35 +282,31 @@ class DamagedTest(FaultsCase):
     def test_damaged_while_running(self):
         """A table is damaged in 17 ways while in service: its last good image stays, the log says
         why, the repair is noticed, and no other table is touched."""
-        table, other = self.table("a", entries(300)), self.table("b", "key value\n")
-        file = self.path("a") + ".db"
-        daemon = self.jailmapd([table, other])
-        daemon.wait_log(rf'table "{table}" loaded: 300 entries')
+        # A table each: the log takes only so many lines about one.
+        tables = [self.table(f"t{number}", entries(300)) for number in range(len(DAMAGES))]
+        other = self.table("other", "key value\n")
+        daemon = self.jailmapd([*tables, other])
         client = self.client(daemon)
         asker = self.asker(
             daemon, {(other, "key"): (OK, b"value"), (other, "absent"): (NOKEY, b"")}
         )
-        value = "value7"
-        for number, (name, (damage, reason)) in enumerate(DAMAGES.items()):
+        for table, (name, (damage, reason)) in zip(tables, DAMAGES.items()):
             with self.subTest(name):
-                mark = daemon.mark()
+                daemon.wait_log(rf'table "{table}" loaded: 300 entries')
+                file, mark = table.partition(":")[2] + ".db", daemon.mark()
                 damage(file)
                 daemon.wait_log(
                     rf'warning: table "{table}" not reloaded: .*{reason or ""}.*; '
-                    r"the image of generation \d+ stays "
-                    r"in service",
+                    r"the image of generation 1 stays in service",
                     since=mark,
                 )
-                self.assertEqual(client.lookup(table, "key7"), (OK, value.encode()))
+                self.assertEqual(client.lookup(table, "key7"), (OK, b"value7"))
                 self.assertEqual(client.lookup(table, "absent"), (NOKEY, b""))
-                mark, last = daemon.mark(), value
+                mark = daemon.mark()
                 remove(file)
-                value = f"again{number}-7"
-                self.table("a", entries(400, value=f"again{number}-"))
-                daemon.wait_log(
-                    rf'table "{table}" recovered: 400 entries, generation \d+', since=mark
-                )
-                self.eventually(client, table, "key7", (OK, value.encode()), (OK, last.encode()))
+                self.table(os.path.basename(table), entries(400, value="again"))
+                daemon.wait_log(rf'table "{table}" recovered: 400 entries, generation 2', since=mark)
+                self.eventually(client, table, "key7", (OK, b"again7"), (OK, b"value7"))
         self.assertEqual(asker.finish(), [])
         self.assertEqual((asker.temporary, asker.reconnects), (0, 0))
 
@@ -451,10 +415,10 @@ class DamagedTest(FaultsCase):
         self.assertEqual(problems, [])
 
     def test_half_written(self):
-        """While a writer holds its lock, the old content is served, however long that takes; then
-        the new one."""
+        """While a writer holds its lock, the old content is served, however often the daemon looks;
+        then the new one."""
         table = self.table("a", "key old\n")
-        daemon = self.jailmapd([table])
+        daemon = self.jailmapd([(table, {"load-time": 3600})])
         client = self.client(daemon)
         daemon.wait_log(rf'table "{table}" loaded: 1 entries')
         self.table("b", "key new\n")
@@ -463,9 +427,40 @@ class DamagedTest(FaultsCase):
         lock = self.lock(self.path("a.db"))
         os.truncate(self.path("a.db"), 0)
         os.pwrite(lock.fileno(), content[:4096], 0)
-        daemon.wait_roles("loader")
-        self.assertEqual(client.lookup(table, "key"), (OK, b"old"))
+        self.watched(daemon, client, self.path("a.db"), table, (OK, b"old"))
         os.pwrite(lock.fileno(), content, 0)
+        self.watched(daemon, client, self.path("a.db"), table, (OK, b"old"))
         lock.close()
         self.eventually(client, table, "key", (OK, b"new"), (OK, b"old"))
         self.assertNotIn("warning", daemon.log())
+
+    def watched(self, daemon, client, path, table, answer):
+        """The daemon looks at a locked file again and again, starts no loader, and the answer stays
+        what it is."""
+        opens = harness.Opens(path)
+        self.addCleanup(opens.close)
+        for _ in range(10):
+            opens.wait(1)
+            self.assertEqual(daemon.roles()["loader"], [])
+            self.assertEqual(client.lookup(table, "key"), answer)
+
+    def test_locked_too_long(self):
+        """A writer that holds its lock for longer than load-time is named in the log; the old
+        content stays, a table without one is RETRY, and both are right when the lock is gone."""
+        old, fresh = self.table("old", "key one\n"), self.table("fresh", "key one\n")
+        locks = [self.lock(self.path("fresh.db"))]
+        daemon = self.jailmapd([(old, {"load-time": 1}), (fresh, {"load-time": 1})])
+        daemon.wait_log(rf'table "{old}" loaded: 1 entries')
+        locks.append(self.lock(self.path("old.db")))
+        os.utime(self.path("old.db"))
+        client = self.client(daemon)
+        why = "another process had it locked for longer than load-time, 1 s"
+        daemon.wait_log(rf'warning: table "{fresh}" failed: {why}; lookups get a temporary error')
+        self.assertEqual(client.lookup(fresh, "key"), (RETRY, b""))
+        daemon.wait_log(rf'warning: table "{old}" not reloaded: {why}; the image of generation 1 ')
+        self.assertEqual(client.lookup(old, "key"), (OK, b"one"))
+        for lock in locks:
+            lock.close()
+        for table in (old, fresh):
+            daemon.wait_log(rf'table "{table}" recovered: 1 entries')
+            self.eventually(client, table, "key", (OK, b"one"))

@@ -1,7 +1,7 @@
 """The walls as the kernel sees them: /proc of every process of a jailmapd that is at work.
 
-The test looks from outside, as root. It holds clients of two users open, keeps a loader alive by
-holding the lock that the loader waits for, and reads the processes' roots, identities, capability
+The test looks from outside, as root. It holds clients of two users open, stops a loader in the
+middle of its work, and reads the processes' roots, identities, capability
 sets, filters, descriptors and memory.
 """
 
@@ -12,6 +12,7 @@ import secrets
 import unittest
 
 import harness
+import nameservice
 import proc
 import protocol
 from harness import JAIL, postmap, workspace
@@ -52,19 +53,22 @@ class JailTest(unittest.TestCase):
     def setUpClass(cls):
         cls.addClassCleanup(lambda: [part.close() for part in cls.open] and None)
         cls.open = []
-        directory = workspace().directory("jail-tables")
+        cls.directory = directory = workspace().directory("jail-tables")
         cls.words = {}
         for name in ("shared", "alice", "bob", "hidden"):
             cls.words[name] = f"{name}-secret-{secrets.token_hex(12)}"
             postmap("hash", os.path.join(directory, name), f"key {cls.words[name]}\n")
         cls.tables = {name: f"hash:{os.path.join(directory, name)}" for name in cls.words}
         cls.users = "unix:passwd.byname"
+        cls.slow = harness.slow_table(directory, "slow")
+        cls.source = cls.slow.partition(":")[2]
         cls.jailmapd = harness.Jailmapd(
             "jail",
             tables=[
                 *[cls.tables[name] for name in ("shared", "alice", "bob")],
                 (cls.tables["hidden"], {"reveal": "existence"}),
                 (cls.users, {"reveal": "existence"}),
+                (cls.slow, {"load-time": 3600}),
             ],
             allow={
                 str(ALICE): [
@@ -81,6 +85,7 @@ class JailTest(unittest.TestCase):
         outside = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
         try:
             cls.jailmapd.start(
+                wrap=nameservice.switched(),
                 env={"LD_PRELOAD": "", "SECRET": "of-the-parent"},
                 extra_groups=[3, 4, 42],
                 pass_fds=[outside],
@@ -101,36 +106,10 @@ class JailTest(unittest.TestCase):
         cls.found += [cls.bob.lookup(cls.tables[name], "key") for name in ("shared", "bob")]
         workers = cls.jailmapd.wait_roles("worker", 2)
         (cls.bob_worker,) = set(workers) - {cls.alice_worker}
-        # The loader of a table that somebody else has locked waits, and can be looked at.
-        cls.locked = cls.tables["shared"].partition(":")[2] + ".db"
-        cls.lock = open(cls.locked, "r+b")
-        cls.open.append(cls.lock)
-        fcntl.flock(cls.lock, fcntl.LOCK_EX)
-        cls.refresh_loader()
+        # A loader is stopped at work, so that it can be looked at.
+        cls.loader = cls.jailmapd.catch_loader(cls.slow)
         (cls.scribe,) = cls.jailmapd.wait_roles("scribe")
         (cls.agent,) = cls.jailmapd.wait_roles("agent")
-
-    @classmethod
-    def refresh_loader(cls):
-        """Touches the locked source, so that a loader starts and waits for the lock; it does so for
-        10 seconds."""
-        first = os.pread(cls.lock.fileno(), 1, 0)
-        os.pwrite(cls.lock.fileno(), first, 0)
-        os.utime(cls.locked)
-        return cls.jailmapd.wait_roles("loader")[0]
-
-    def loader(self, look):
-        """look(pid) of a waiting loader. One that gave up waiting while it was looked at is
-        replaced by another."""
-        for _ in range(5):
-            pid = self.refresh_loader()
-            try:
-                found = look(pid)
-                if proc.alive(pid):
-                    return found
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-        return self.fail("no loader stays to be looked at")
 
     def helpers(self, look):
         """role -> look(pid) for one process of each role, two workers."""
@@ -139,7 +118,7 @@ class JailTest(unittest.TestCase):
             "worker for bob": look(self.bob_worker),
             "scribe": look(self.scribe),
             "agent": look(self.agent),
-            "loader": self.loader(look),
+            "loader": look(self.loader),
         }
 
     def test_at_work(self):
@@ -239,7 +218,7 @@ class JailTest(unittest.TestCase):
             # The bridge; links to workers (here one).
             "agent": {"/dev/null": 3, "seqpacket": 2, "eventpoll": 1},
             # The bridge, its source, its image.
-            "loader": {"/dev/null": 3, "seqpacket": 1, "memfd": 1, self.locked: 1},
+            "loader": {"/dev/null": 3, "seqpacket": 1, "memfd": 1, self.source: 1},
             # The bridge, the log that is standard error here, and syslog where there is one.
             "scribe": {"/dev/null": 3, "seqpacket": 1, self.jailmapd.log_path: 1},
         }
@@ -251,11 +230,9 @@ class JailTest(unittest.TestCase):
         """A loader cannot write its source, the scribe can only append, and images are mapped
         read-only."""
 
-        def source(pid):
-            fd = next(fd for fd, link in proc.descriptors(pid).items() if link == self.locked)
-            return proc.descriptor_flags(pid, fd) & os.O_ACCMODE
-
-        self.assertEqual(self.loader(source), os.O_RDONLY)
+        links = proc.descriptors(self.loader).items()
+        fd = next(fd for fd, link in links if link == self.source)
+        self.assertEqual(proc.descriptor_flags(self.loader, fd) & os.O_ACCMODE, os.O_RDONLY)
         fd = next(
             fd
             for fd, link in proc.descriptors(self.scribe).items()
@@ -299,9 +276,9 @@ class JailTest(unittest.TestCase):
         for fd in images:
             with open(f"/proc/{self.jailmapd.pid}/fd/{fd}", "rb") as image:
                 sealed += fcntl.fcntl(image, F_GET_SEALS) & SEALS == SEALS
-        # One image is being written by the loader that waits; it is sealed when that has ended.
-        self.assertGreaterEqual(sealed, len(images) - 1)
-        self.assertGreaterEqual(sealed, 4)
+        # One image is being written by the loader; it is sealed when that has ended.
+        self.assertEqual(sealed, len(images) - 1)
+        self.assertGreaterEqual(sealed, 5)
         for pid in (self.alice_worker, self.bob_worker):
             folder = f"/proc/{pid}/map_files"
             for name in os.listdir(folder):
@@ -378,11 +355,10 @@ class JailTest(unittest.TestCase):
         found = proc.classify(self.jailmapd.pid)
         streams = [kind for kind in found.values() if kind.startswith("stream")]
         self.assertEqual(len(streams), 1, "the listening socket alone")
-        # The source of the table that is being loaded may be open until its loader has it.
-        databases = [
-            kind for kind in found.values() if kind.endswith(".db") and kind != self.locked
-        ]
-        self.assertEqual(databases, [])
+        # The source of the table that is being loaded is open until that ends, as its lock would
+        # be; no other is.
+        sources = [kind for kind in found.values() if kind.startswith(self.directory)]
+        self.assertEqual(sources, [self.source])
         self.assertFalse(
             [path for _, path in mappings(self.jailmapd.pid) if path.startswith("/memfd:")]
         )

@@ -8,7 +8,6 @@ starts. It must never leave one of them stopped: every daemon ends with its test
 
 import contextlib
 import os
-import pwd
 import re
 import resource
 import signal
@@ -18,6 +17,7 @@ import threading
 import time
 
 import harness
+import nameservice
 import proc
 import protocol
 from harness import entries, workspace
@@ -82,17 +82,23 @@ class LimitsCase(harness.Case):
 
 
 class AgentTest(LimitsCase):
-    """The name service agent is slow, or dies, while it is asked."""
+    """The name service agent is slow, or dies, while it is asked for names that /etc/passwd does
+    not have."""
 
     def setUp(self):
         super().setUp()
-        self.names = [entry.pw_name for entry in pwd.getpwall()[:6]] + ["no-such-user"]
+        self.names = [f"nss-user-{number}" for number in range(1, 7)] + ["no-such-user"]
+
+    def jailmapd(self, *arguments, **options):
+        """With a name service that knows those names."""
+        daemon = super().jailmapd(*arguments, start=False, **options)
+        return daemon.start(wrap=nameservice.switched())
 
     def answers(self, client):
         """name -> raw answer, asked one at a time of an agent that works."""
         found = {name: client.ask(o_lookup(USERS, name, 64)) for name in self.names}
-        for name in self.names[:-1]:
-            self.assertRegex(found[name], rb"^status\x000\x00value\x00%s:" % name.encode())
+        for number, name in enumerate(self.names[:-1], 1):
+            self.assertEqual(found[name], reply("status", OK, "value", nameservice.user(number)))
         self.assertEqual(found["no-such-user"], reply("status", NOKEY, "value", ""))
         return found
 
@@ -175,8 +181,8 @@ class AgentTest(LimitsCase):
         clients = [self.client(daemon) for _ in range(4)]
         right, retry = self.answers(clients[0]), reply("status", RETRY, "value", "")
         alice = self.client(daemon, uid=ALICE)
-        found = alice.lookup(USERS, "root")
-        self.assertEqual(found[0], OK)
+        name, found = self.names[0], (OK, nameservice.user(1))
+        self.assertEqual(alice.lookup(USERS, name), found)
         worker = self.worker_of(daemon, 0)
         (agent,) = daemon.wait_roles("agent")
         self.pause(agent)
@@ -188,12 +194,12 @@ class AgentTest(LimitsCase):
         late = self.client(daemon, greeting=False)
         harness.kill(agent)
         wait_for(lambda: agent not in daemon.roles()["agent"], "the agent to end")
-        self.eventually(alice, USERS, "root", found)  # so the worker has been told of the next one
+        self.eventually(alice, USERS, name, found)  # so the worker has been told of the next one
         self.resume(worker)
         self.assertEqual(late.receive(), protocol.GREETING)
         self.check_all(clients, right, retry)
         for client in (*clients, late):
-            self.eventually(client, USERS, "root", found)
+            self.eventually(client, USERS, name, found)
         self.assertEqual(self.worker_of(daemon, 0), worker)
 
     def test_agent_and_worker_stopped(self):
@@ -360,7 +366,7 @@ class SourceTest(LimitsCase):
         old, fresh = self.table("old", entries(20_000)), self.table("fresh", entries(20_000))
         hidden = self.path("fresh.db") + ".hidden"
         os.rename(self.path("fresh.db"), hidden)
-        daemon = self.jailmapd([old, fresh])
+        daemon = self.jailmapd([(table, {"load-time": 1}) for table in (old, fresh)])
         daemon.wait_log(rf'table "{old}" loaded: 20000 entries')
         daemon.wait_log(rf'table "{fresh}" failed: .*No such file')
         stop = threading.Event()
@@ -378,14 +384,14 @@ class SourceTest(LimitsCase):
         os.rename(hidden, self.path("fresh.db"))
         client = self.client(daemon)
         answer = (OK, b"value7")
+        reason = "it changes while it is read|another process had it open for writing .*"
         daemon.wait_log(
-            rf'table "{re.escape(fresh)}" (failed: it changes while it is read; lookups get|'
-            r"recovered)",
+            rf'table "{re.escape(fresh)}" (failed: ({reason}); lookups get|recovered)',
             since=mark,
         )
         daemon.wait_log(
-            rf'table "{re.escape(old)}" (not reloaded: it changes while it is read; the image of '
-            r"generation 1 stays in service|reloaded)",
+            rf'table "{re.escape(old)}" (not reloaded: ({reason}); the image of generation 1 stays '
+            r"in service|reloaded)",
             since=mark,
         )
         for _ in range(50):
@@ -414,42 +420,43 @@ class SourceTest(LimitsCase):
             return len(leaves)
 
     def test_endless_table(self):
-        """A btree whose leaves go round in a circle fills no more than a bounded image: it fails
-        with a reason, keeps its last image, and others are served."""
+        """A btree whose leaves go round in a circle is not walked for ever: it fails with a reason,
+        keeps its last image, and others are served."""
         text = entries(400, value="v" * 500)
         table, other = self.table("loop", text, "btree"), self.table("b", "key value\n")
         fresh = self.table("fresh", text, "btree")
-        for name in ("loop", "fresh"):
-            self.table(name, text, "btree")
         self.assertGreater(self.loop_leaves(self.path("fresh.db")), 1)
         daemon = self.jailmapd([table, fresh, other])
         client = self.client(daemon)
         daemon.wait_log(rf'table "{table}" loaded: 400 entries')
-        self.assertEqual(client.lookup(other, "key"), (OK, b"value"))
         mark = daemon.mark()
-        file = self.lock(self.path("loop.db"))
         self.loop_leaves(self.path("loop.db"))
-        limit = IMAGE_MIN + IMAGE_RATIO * os.path.getsize(self.path("loop.db"))
-
-        def bounded():
-            """Among the loaders is the one that waits for the lock."""
-            found = []
-            for pid in daemon.roles()["loader"]:
-                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                    found += re.findall(r"Max file size\s+(\d+)", proc.read(f"/proc/{pid}/limits"))
-            return found and self.assertEqual({int(size) for size in found}, {limit}) or found
-
-        wait_for(bounded, "a loader to be looked at")
-        file.close()
         daemon.wait_log(
-            rf'table "{table}" not reloaded: .+; the image of generation 1 stays', since=mark
+            rf'table "{table}" not reloaded: damaged: .*; the image of generation 1 stays', since=mark
         )
-        daemon.wait_log(rf'table "{fresh}" failed: .+; lookups get a temporary error')
+        daemon.wait_log(rf'table "{fresh}" failed: damaged: .*; lookups get a temporary error')
         self.assertEqual(client.lookup(table, "key7")[0], OK)
         self.assertEqual(client.lookup(fresh, "key7"), (RETRY, b""))
         self.assertEqual(client.lookup(other, "key"), (OK, b"value"))
         self.table("fresh", text, "btree")
         self.eventually(client, fresh, "key7", (OK, b"v" * 500 + b"7"))
+
+    def test_image_limit(self):
+        """A loader may not write more than 64 MB and 16 times its source, or image-size."""
+        tables = {
+            self.slow_table("a"): None,
+            self.slow_table("b", "key value\n"): 100,
+        }
+        daemon = self.jailmapd(
+            [(table, {"image-size": size} if size else {}) for table, size in tables.items()]
+        )
+        for table, size in tables.items():
+            daemon.wait_log(rf'table "{table}" loaded')
+            limit = IMAGE_MIN + IMAGE_RATIO * os.path.getsize(table.partition(":")[2])
+            loader = daemon.catch_loader(table)
+            found = re.search(r"Max file size\s+(\d+)", proc.read(f"/proc/{loader}/limits"))
+            self.assertEqual(int(found.group(1)), size << 20 if size else limit)
+            harness.let_go(loader)
 
 
 class StoppedTest(LimitsCase):
@@ -476,21 +483,32 @@ class StoppedTest(LimitsCase):
         self.assertNotIn("died", daemon.log())
 
     def test_loader_stopped(self):
-        """SIGSTOP and SIGCONT of a loader that waits for a lock: it lives on, and loads the table
-        when it gets the lock."""
-        table = self.table("a", "key value\n")
-        lock = self.lock(self.path("a.db"))
-        daemon = self.jailmapd([table])
-        (loader,) = daemon.wait_roles("loader")
-        for _ in range(10):
-            # Mostly it sleeps between two attempts, and that is where it is to be stopped.
-            wait_for(lambda: self.state(loader) == "S", "the loader to wait")
-            self.pause(loader)
-            self.resume(loader)
-        lock.close()
-        daemon.wait_log(rf'table "{table}" (loaded|recovered): 1 entries, generation 1')
+        """SIGSTOP and SIGCONT of a loader at work, again and again: it lives on, and loads the
+        table."""
+        table = self.slow_table("a", "key value\n")
+        daemon = self.jailmapd([(table, {"load-time": 3600})])
+
+        def often():
+            """True when one loader was stopped ten times more; it may be done before that."""
+            loader = daemon.catch_loader(table)
+            stops = 0
+            with contextlib.suppress(ProcessLookupError):
+                while stops < 10:
+                    os.kill(loader, signal.SIGCONT)
+                    time.sleep(0.0005)
+                    os.kill(loader, signal.SIGSTOP)
+                    wait_for(
+                        lambda: (proc.stat_fields(loader) or "X")[0] in "TZX", "the loader to stop"
+                    )
+                    stops += proc.alive(loader)
+                os.kill(loader, signal.SIGCONT)
+            wait_for(lambda: proc.stat_fields(loader) is None, "the loader to end")
+            return stops == 10
+
+        wait_for(often, "a loader to be stopped ten times")
+        daemon.wait_log(rf'table "{table}" (loaded|reloaded): 500001 entries, generation \d')
         self.assertEqual(self.client(daemon).lookup(table, "key"), (OK, b"value"))
-        self.assertNotRegex(daemon.log(), r"sandbox|died")
+        self.assertNotRegex(daemon.log(), r"sandbox|died|ended")
 
 
 # Runs a program with something of its surroundings changed: argv is the program and its arguments.

@@ -1,85 +1,14 @@
 """The name service fails, hangs or is not there: a temporary error, never "not found".
 
-A module of this test, built here, stands in for libnss_hesiod in a private mount namespace, which
-ends with the last process in it. The system's own nsswitch.conf and modules stay as they are.
+The stand-in of nameservice.py does what the name that is asked for says. The system's own
+nsswitch.conf and modules stay as they are.
 """
-
-import os
-import re
 
 import harness
+import nameservice
 import proc
-from harness import workspace
 from protocol import OK, NOKEY, RETRY, o_lookup, reply
 from waiting import wait_for
-
-NSS_MODULE = r"""
-#include <errno.h>
-#include <grp.h>
-#include <nss.h>
-#include <pwd.h>
-#include <string.h>
-#include <unistd.h>
-
-/* A name service that does what the name asks for. */
-static enum nss_status act(const char *name, size_t room, int *errnop)
-{
-    static const struct { const char *name; enum nss_status status; int error; } acts[] = {
-        { "fault-unavail-eio", NSS_STATUS_UNAVAIL, EIO },
-        { "fault-unavail-enoent", NSS_STATUS_UNAVAIL, ENOENT },
-        { "fault-unavail-refused", NSS_STATUS_UNAVAIL, ECONNREFUSED },
-        { "fault-unavail-eacces", NSS_STATUS_UNAVAIL, EACCES },
-        { "fault-tryagain", NSS_STATUS_TRYAGAIN, EAGAIN },
-        { "fault-enomem", NSS_STATUS_TRYAGAIN, ENOMEM },
-        { "nss-present", NSS_STATUS_SUCCESS, 0 },
-    };
-    if (strcmp(name, "nss-long") == 0 || strcmp(name, "fault-too-long") == 0) {
-        if (room >= (name[0] == 'n' ? 100000u : 1u << 24))
-            return NSS_STATUS_SUCCESS;
-        *errnop = ERANGE;
-        return NSS_STATUS_TRYAGAIN;
-    }
-    if (strcmp(name, "fault-spin") == 0)
-        for (volatile int turn = 0;; turn = !turn)
-            ;
-    if (strcmp(name, "fault-hang") == 0)
-        for (;;)
-            sleep(1000);
-    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
-        if (strcmp(name, acts[i].name) == 0) {
-            *errnop = acts[i].error;
-            return acts[i].status;
-        }
-    *errnop = ENOENT;
-    return NSS_STATUS_NOTFOUND;
-}
-
-enum nss_status _nss_hesiod_getpwnam_r(const char *name, struct passwd *pw, char *buffer,
-                                       size_t room, int *errnop)
-{
-    enum nss_status status = act(name, room, errnop);
-
-    (void)buffer;
-    if (status == NSS_STATUS_SUCCESS)
-        *pw = (struct passwd){ .pw_name = "nss-user", .pw_passwd = "x", .pw_uid = 4242,
-                               .pw_gid = 4343, .pw_gecos = "", .pw_dir = "/",
-                               .pw_shell = "/bin/sh" };
-    return status;
-}
-
-enum nss_status _nss_hesiod_getgrnam_r(const char *name, struct group *gr, char *buffer,
-                                       size_t room, int *errnop)
-{
-    static char *members[] = { "one", "two", NULL };
-    enum nss_status status = act(name, room, errnop);
-
-    (void)buffer;
-    if (status == NSS_STATUS_SUCCESS)
-        *gr = (struct group){ .gr_name = "nss-group", .gr_passwd = "x", .gr_gid = 4343,
-                              .gr_mem = members };
-    return status;
-}
-"""
 
 # Prints what getpwnam_r returns for each name on the command line: the error number, and whether
 # there is an entry.
@@ -101,33 +30,7 @@ class NameServiceTest(harness.Case):
 
     @classmethod
     def setUpClass(cls):
-        place = workspace().directory("nss")
-        source = workspace().write(place, "nss.c", NSS_MODULE)
-        module = os.path.join(place, "module.so")
-        code, _, errors = harness.run(["cc", "-shared", "-fPIC", "-O1", "-o", module, source])
-        if code != 0:
-            raise AssertionError(errors)
-        code, out, _ = harness.run(["/sbin/ldconfig", "-p"])
-        target = re.search(r"libnss_hesiod\.so\.2 .*=> (\S+)", out)
-        path = os.path.realpath(target.group(1)) if target else None
-        if path is None:
-            found = [
-                os.path.join(folder, name)
-                for folder in ("/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/lib64")
-                if os.path.isdir(folder)
-                for name in os.listdir(folder)
-                if name == "libnss_hesiod.so.2"
-            ]
-            path = os.path.realpath(found[0])
-        switch = workspace().write(
-            place, "nsswitch.conf", "passwd: files hesiod\ngroup: files hesiod\n"
-        )
-        # The mounts are in a namespace of their own, and end with the last process in it.
-        script = (
-            f'mount --bind {switch} /etc/nsswitch.conf && mount --bind {module} {path} && exec "$@"'
-        )
-        cls.wrap = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
-        cls.place = place
+        cls.wrap = nameservice.switched()
 
     def probe(self, *names):
         """What getpwnam_r does with names in the namespace: {name: (error, found)}."""
@@ -182,12 +85,7 @@ class NameServiceTest(harness.Case):
     def test_name_service_missing(self):
         """A module of nsswitch.conf that is not installed is a failure for what no other source
         has, not a miss."""
-        switch = workspace().write(
-            self.directory,
-            "nsswitch.conf",
-            "passwd: files nosuchmodule [UNAVAIL=return]\ngroup: files\n",
-        )
-        wrap = [*self.wrap[:-2], f'mount --bind {switch} /etc/nsswitch.conf && exec "$@"', "sh"]
+        wrap = nameservice.switched("files nosuchmodule [UNAVAIL=return]", "files")
         code, out, errors = harness.run(
             [*wrap, "/usr/bin/python3", "-c", NSS_PROBE, "no-such-user", "root"]
         )
