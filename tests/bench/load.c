@@ -33,6 +33,11 @@
  * answer, in microseconds; percentiles come from a histogram of fixed size whose buckets are at
  * most 0.8 % wide, and are the upper edge of their bucket; the maximum is exact. CPU is load's own.
  *
+ * SIGTERM ends the measurement before its time: the report is that of the time until then.
+ *
+ * Errors are what is not as --expect has it. Of these the report counts apart: answers "not found"
+ * for keys that are there, temporary errors, and connections lost.
+ *
  * Exit status: 0, 1 if any answer was wrong, malformed, or missing, 64 usage, 69 if the server
  * cannot be reached or does not open the table, 71 system error.
  *
@@ -44,6 +49,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -279,8 +285,17 @@ struct run {
     uint64_t found;
     uint64_t answered; /* in the whole run, warm-up and all */
     uint64_t errors;
+    uint64_t not_found_wrongly, temporary, lost; /* which kinds of them */
     char first_error[512];
 };
+
+static volatile sig_atomic_t stop; /* SIGTERM has come */
+
+static void on_stop(int number)
+{
+    (void)number;
+    stop = 1;
+}
 
 static _Noreturn void die(int status, const char *format, ...)
 {
@@ -509,6 +524,8 @@ static void check_answer(struct run *run, const struct pending *pending, const s
         if (pending->miss)
             key[0] = MISS_MARK;
     }
+    run->not_found_wrongly += reply->status == '1' && !pending->miss;
+    run->temporary += reply->status == '2';
     note_error(run, "wrong answer for key \"%s\": status %c, value \"%.*s\"", key, reply->status,
                (int)(reply->value_len < 100 ? reply->value_len : 100),
                reply->value == NULL ? "" : reply->value);
@@ -575,6 +592,7 @@ static void lose(struct run *run, struct connection *connection, const char *rea
     if (run->phase == SETTING_UP)
         die(EX_UNAVAILABLE, "%s: %s", run->socket_path, reason);
     note_error(run, "%s, %u lookups unanswered", reason, connection->in_flight);
+    run->lost++;
     run->in_flight -= connection->in_flight;
     connection->in_flight = 0;
     close(connection->fd);
@@ -719,10 +737,10 @@ static void set_up(struct run *run)
     }
 }
 
-/* Serves until `deadline`, or until no connection is left. */
+/* Serves until `deadline`, or SIGTERM, or until no connection is left. */
 static void serve_until(struct run *run, uint64_t deadline)
 {
-    while (run->now < deadline && run->alive > 0)
+    while (run->now < deadline && run->alive > 0 && !stop)
         serve_once(run);
 }
 
@@ -833,6 +851,10 @@ static void report_text(const struct run *run, const struct summary *summary)
            summary->cpu_us * summary->lookups_per_s / 1e4);
     printf("errors      %" PRIu64 "%s%s\n", run->errors, run->errors > 0 ? ": " : "",
            run->first_error);
+    if (run->errors > 0)
+        printf("of these    %" PRIu64 " not found wrongly, %" PRIu64 " temporary, %" PRIu64
+               " connections lost\n",
+               run->not_found_wrongly, run->temporary, run->lost);
 }
 
 static void report_json(const struct run *run, const struct summary *summary)
@@ -851,6 +873,8 @@ static void report_json(const struct run *run, const struct summary *summary)
            summary->least, summary->most);
     printf(",\"load_cpu_us_per_lookup\":%.4f,\"lookups_in_whole_run\":%" PRIu64, summary->cpu_us,
            run->answered);
+    printf(",\"not_found_wrongly\":%" PRIu64 ",\"temporary\":%" PRIu64 ",\"lost\":%" PRIu64,
+           run->not_found_wrongly, run->temporary, run->lost);
     printf(",\"errors\":%" PRIu64 ",\"first_error\":", run->errors);
     json_string(run->first_error);
     printf("}\n");
@@ -1067,6 +1091,7 @@ int main(int argc, char **argv)
     };
 
     parse_options(&run, argc, argv);
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_stop}, NULL);
     raise_descriptor_limit();
     set_up(&run);
     measure(&run);
