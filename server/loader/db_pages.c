@@ -10,7 +10,6 @@
 #include "server/loader/db_pages.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,17 +99,6 @@ struct page {
     bool swapped;
 };
 
-__attribute__((format(printf, 2, 3))) static int refuse(struct source *source, const char *format,
-                                                        ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(source->why, sizeof source->why, format, ap);
-    va_end(ap);
-    return -1;
-}
-
 static unsigned get16(const struct page *page, unsigned at)
 {
     uint16_t number;
@@ -151,12 +139,13 @@ static int claim(struct file *file, uint32_t from, uint32_t number, enum role ro
     struct node *node;
 
     if (number == 0 || number >= file->npages)
-        return refuse(file->source, "damaged: page %u leads to page %u, and the last is page %u",
-                      from, number, file->npages - 1);
+        return source_fail(file->source,
+                           "damaged: page %u leads to page %u, and the last is page %u", from,
+                           number, file->npages - 1);
     node = &file->nodes[number];
     if (node->role != NOTHING)
-        return refuse(file->source, "damaged: page %u leads to page %u, as another one does", from,
-                      number);
+        return source_fail(file->source, "damaged: page %u leads to page %u, as another one does",
+                           from, number);
     node->role = (uint8_t)role;
     node->claim = value;
     return 0;
@@ -171,8 +160,8 @@ static int claim_item(struct file *file, const struct page *page, unsigned at)
 
 static int not_filled(struct file *file, const struct page *page)
 {
-    return refuse(file->source, "damaged: page %u of type %u does not hold what it counts",
-                  page->number, page->bytes[AT_TYPE]);
+    return source_fail(file->source, "damaged: page %u of type %u does not hold what it counts",
+                       page->number, page->bytes[AT_TYPE]);
 }
 
 /* Where an item of at least len bytes begins; 0 if that is not on the page. */
@@ -325,8 +314,8 @@ static int note_page(struct file *file, const struct page *page)
 
     node->type = page->bytes[AT_TYPE];
     if (node->type != PAGE_FREE && get32(page, AT_NUMBER) != page->number)
-        return refuse(file->source, "damaged: page %u says that it is page %u", page->number,
-                      get32(page, AT_NUMBER));
+        return source_fail(file->source, "damaged: page %u says that it is page %u", page->number,
+                           get32(page, AT_NUMBER));
     if (page->number == 0) /* read before */
         return 0;
     if (node->type == PAGE_HASH_UNSORTED)
@@ -363,8 +352,8 @@ static int read_at(struct file *file, unsigned char *bytes, size_t len, off_t at
 
     if (n == (ssize_t)len)
         return 0;
-    return refuse(file->source, "cannot read %zu bytes at byte %lld: %s", len, (long long)at,
-                  n < 0 ? strerror(errno) : "the file has shrunk");
+    return source_fail(file->source, "cannot read %zu bytes at byte %lld: %s", len, (long long)at,
+                       n < 0 ? strerror(errno) : "the file has shrunk");
 }
 
 static int note_pages(struct file *file, unsigned char *chunk)
@@ -388,8 +377,8 @@ static int follow(struct file *file, uint32_t first, unsigned type, uint64_t *us
         const struct node *node = &file->nodes[at];
 
         if (node->type != type)
-            return refuse(file->source, "damaged: page %u should be %s, and is %s", at,
-                          type_name(type), type_name(node->type));
+            return source_fail(file->source, "damaged: page %u should be %s, and is %s", at,
+                               type_name(type), type_name(node->type));
         *used += node->used;
         next = node->next;
         if (next == 0)
@@ -406,10 +395,11 @@ static int check_item(struct file *file, uint32_t first)
     if (follow(file, first, PAGE_OVERFLOW, &bytes) != 0)
         return -1;
     if (bytes != file->nodes[first].claim)
-        return refuse(file->source,
-                      "damaged: the item on page %u and those behind it has %llu bytes, and should "
-                      "have %u",
-                      first, (unsigned long long)bytes, file->nodes[first].claim);
+        return source_fail(
+            file->source,
+            "damaged: the item on page %u and those behind it has %llu bytes, and should "
+            "have %u",
+            first, (unsigned long long)bytes, file->nodes[first].claim);
     return 0;
 }
 
@@ -420,8 +410,9 @@ static int check_child(struct file *file, uint32_t number)
 
     if (node->type == type && node->level == node->claim)
         return 0;
-    return refuse(file->source, "damaged: page %u should be %s of level %u, and is %s of level %u",
-                  number, type_name(type), node->claim, type_name(node->type), node->level);
+    return source_fail(file->source,
+                       "damaged: page %u should be %s of level %u, and is %s of level %u", number,
+                       type_name(type), node->claim, type_name(node->type), node->level);
 }
 
 /*
@@ -437,8 +428,8 @@ static int check_bucket(struct file *file, uint32_t number, uint32_t *blank)
     if (node->type != PAGE_FREE || node->used)
         return follow(file, number, PAGE_HASH, &entries);
     if (file->fill == 0 && (file->last_bucket != 1 || node->claim != 0))
-        return refuse(file->source, "damaged: page %u is zeros, and should be bucket %u of %u",
-                      number, node->claim, file->last_bucket + 1);
+        return source_fail(file->source, "damaged: page %u is zeros, and should be bucket %u of %u",
+                           number, node->claim, file->last_bucket + 1);
     *blank = number;
     return 0;
 }
@@ -474,8 +465,8 @@ static int check_lost(struct file *file)
         if (node->role != NOTHING || i == file->root || node->used == 0 ||
             node->type == PAGE_FREE || node->type == PAGE_OVERFLOW)
             continue;
-        return refuse(file->source, "damaged: page %u is %s, and nothing leads to it", i,
-                      type_name(node->type));
+        return source_fail(file->source, "damaged: page %u is %s, and nothing leads to it", i,
+                           type_name(node->type));
     }
     return 0;
 }
@@ -495,13 +486,15 @@ static int check_promise(struct file *file, uint32_t blank)
         (file->records > file->promised && blank == 0))
         return 0;
     if (blank != 0)
-        return refuse(file->source,
-                      "damaged: page %u is zeros, and the pages hold %llu records, not %u or %u "
-                      "less as the first page says",
-                      blank, (unsigned long long)file->records, file->promised, (unsigned)expected);
-    return refuse(file->source,
-                  "damaged: the pages hold %llu records, not %u or %u less as the first page says",
-                  (unsigned long long)file->records, file->promised, (unsigned)expected);
+        return source_fail(
+            file->source,
+            "damaged: page %u is zeros, and the pages hold %llu records, not %u or %u "
+            "less as the first page says",
+            blank, (unsigned long long)file->records, file->promised, (unsigned)expected);
+    return source_fail(
+        file->source,
+        "damaged: the pages hold %llu records, not %u or %u less as the first page says",
+        (unsigned long long)file->records, file->promised, (unsigned)expected);
 }
 
 /* The row of leaves, by which libdb walks them. Who comes to 0 has come to no leaf twice. */
@@ -515,12 +508,12 @@ static int check_row(struct file *file)
         at = file->nodes[at].next;
     for (; at != 0 && seen <= leaves; at = file->nodes[at].next, seen++)
         if (at >= file->npages || file->nodes[at].type != PAGE_LEAF)
-            return refuse(file->source, "damaged: page %u should be a leaf, the next of its row",
-                          at);
+            return source_fail(file->source,
+                               "damaged: page %u should be a leaf, the next of its row", at);
     if (seen == leaves)
         return 0;
-    return refuse(file->source, "damaged: of %u leaves %s are in their row", leaves,
-                  seen > leaves ? "some, over and over," : "not all");
+    return source_fail(file->source, "damaged: of %u leaves %s are in their row", leaves,
+                       seen > leaves ? "some, over and over," : "not all");
 }
 
 static int check_tree(struct file *file)
@@ -528,11 +521,11 @@ static int check_tree(struct file *file)
     const struct node *root = &file->nodes[file->root];
 
     if (root->type != PAGE_LEAF && root->type != PAGE_INNER)
-        return refuse(file->source, "damaged: page %u should be the root, and is %s", file->root,
-                      type_name(root->type));
+        return source_fail(file->source, "damaged: page %u should be the root, and is %s",
+                           file->root, type_name(root->type));
     if (root->role != NOTHING)
-        return refuse(file->source, "damaged: page %u should be the root, and others lead to it",
-                      file->root);
+        return source_fail(
+            file->source, "damaged: page %u should be the root, and others lead to it", file->root);
     return check_row(file);
 }
 
@@ -568,15 +561,15 @@ static int read_first(struct file *file, const struct page *meta)
         return not_filled(file, meta);
     if (last > INT32_MAX ||
         ((uint64_t)last + 1) * file->layout->page_size > (uint64_t)file->layout->size)
-        return refuse(file->source,
-                      "damaged: %lld bytes, and its last page should be page %u of %u bytes",
-                      (long long)file->layout->size, last, file->layout->page_size);
+        return source_fail(file->source,
+                           "damaged: %lld bytes, and its last page should be page %u of %u bytes",
+                           (long long)file->layout->size, last, file->layout->page_size);
     file->hash = type == PAGE_HASH_META;
     file->npages = last + 1;
     file->nodes = calloc(file->npages, sizeof file->nodes[0]);
     if (file->nodes == NULL) {
         file->source->error = ENOMEM;
-        return refuse(file->source, "out of memory");
+        return source_fail(file->source, "out of memory");
     }
     if (file->hash) {
         file->last_bucket = get32(meta, AT_LAST_BUCKET);
@@ -584,13 +577,14 @@ static int read_first(struct file *file, const struct page *meta)
         file->promised = get32(meta, AT_RECORDS);
         if (file->last_bucket < file->npages)
             return claim_buckets(file, meta);
-        return refuse(file->source, "damaged: bucket %u should be the last, of %u pages",
-                      file->last_bucket, file->npages);
+        return source_fail(file->source, "damaged: bucket %u should be the last, of %u pages",
+                           file->last_bucket, file->npages);
     }
     file->root = get32(meta, AT_ROOT);
     if (file->root == 0 || file->root >= file->npages)
-        return refuse(file->source, "damaged: page %u should be the root, and the last is page %u",
-                      file->root, last);
+        return source_fail(file->source,
+                           "damaged: page %u should be the root, and the last is page %u",
+                           file->root, last);
     return 0;
 }
 
@@ -605,7 +599,7 @@ int db_pages_check(struct source *source, const struct db_layout *layout, uint64
     meta.bytes = chunk;
     if (chunk == NULL) {
         source->error = ENOMEM;
-        return refuse(source, "out of memory");
+        return source_fail(source, "out of memory");
     }
     if (read_at(&file, chunk, HEAD, 0) == 0 && read_first(&file, &meta) == 0 &&
         file.nodes != NULL && note_pages(&file, chunk) == 0)

@@ -40,6 +40,10 @@ struct source {
     enum bridge_kind answered_by; /* KIND_IMAGE unless the source says otherwise */
 };
 
+/* Fills in why. Returns -1, for the caller to return. */
+int source_fail(struct source *source, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 struct source_ops {
     enum table_type type;
     /* Reads the whole source into its sink. Returns 0, or -1 with why. Frees what it took. */

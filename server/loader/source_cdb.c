@@ -10,7 +10,6 @@
 
 #include <cdb.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,36 +30,25 @@ struct cdb_file {
     unsigned indexed; /* records that the hash tables know */
 };
 
-__attribute__((format(printf, 2, 3))) static int refuse(struct source *source, const char *format,
-                                                        ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(source->why, sizeof source->why, format, ap);
-    va_end(ap);
-    return -1;
-}
-
 /* libcdb speaks of a size that it cannot read as of a protocol error. */
 static int map_file(struct cdb_file *file, struct source *source)
 {
     struct stat st;
 
     if (fstat(source->fd, &st) != 0)
-        return refuse(source, "cannot tell the size of the file: %s", strerror(errno));
+        return source_fail(source, "cannot tell the size of the file: %s", strerror(errno));
     if (st.st_size == 0)
-        return refuse(source, "the file is empty");
+        return source_fail(source, "the file is empty");
     if (st.st_size < POINTERS)
-        return refuse(source, "not a cdb file: %lld bytes; a cdb file has %u or more",
-                      (long long)st.st_size, POINTERS);
+        return source_fail(source, "not a cdb file: %lld bytes; a cdb file has %u or more",
+                           (long long)st.st_size, POINTERS);
     if (st.st_size > UINT32_MAX)
-        return refuse(source,
-                      "not a cdb file: %lld bytes; 4 GB is the most that its format can say",
-                      (long long)st.st_size);
+        return source_fail(source,
+                           "not a cdb file: %lld bytes; 4 GB is the most that its format can say",
+                           (long long)st.st_size);
     if (cdb_init(&file->cdb, source->fd) != 0) {
         source->error = errno == ENOMEM ? ENOMEM : 0;
-        return refuse(source, "cannot map the file: %s", strerror(errno));
+        return source_fail(source, "cannot map the file: %s", strerror(errno));
     }
     return 0;
 }
@@ -79,19 +67,20 @@ static int read_pointers(struct cdb_file *file, struct source *source)
         if (i == 0)
             at = file->records_end = begin;
         if (begin < POINTERS || begin != at)
-            return refuse(source,
-                          "damaged, or not a cdb file: hash table %u begins at byte %u; %llu is "
-                          "expected",
-                          i, begin, (unsigned long long)(at < POINTERS ? POINTERS : at));
+            return source_fail(
+                source,
+                "damaged, or not a cdb file: hash table %u begins at byte %u; %llu is "
+                "expected",
+                i, begin, (unsigned long long)(at < POINTERS ? POINTERS : at));
         at += (uint64_t)table->count * SLOT;
         if (at > file->cdb.cdb_fsize)
             break;
         table->slots = cdb_get(&file->cdb, table->count * SLOT, begin);
     }
     if (at != file->cdb.cdb_fsize)
-        return refuse(source,
-                      "damaged, or not a cdb file: %u bytes, and its hash tables end at byte %llu",
-                      file->cdb.cdb_fsize, (unsigned long long)at);
+        return source_fail(
+            source, "damaged, or not a cdb file: %u bytes, and its hash tables end at byte %llu",
+            file->cdb.cdb_fsize, (unsigned long long)at);
     return 0;
 }
 
@@ -141,13 +130,13 @@ static int take_record(struct cdb_file *file, struct source *source, unsigned re
                  value = {cdb_getdata(&file->cdb), cdb_datalen(&file->cdb)};
 
     if (key.ptr == NULL || value.ptr == NULL)
-        return refuse(source, "damaged: the record at byte %u goes beyond the file", record);
+        return source_fail(source, "damaged: the record at byte %u goes beyond the file", record);
     if (is_indexed(file, record, key))
         (*seen)++;
     else if (is_blank(key, value))
         return 0;
     else
-        return refuse(source, "damaged: the record at byte %u is in no hash table", record);
+        return source_fail(source, "damaged: the record at byte %u is in no hash table", record);
     return record_add(source, key, value);
 }
 
@@ -161,12 +150,12 @@ static int walk(struct cdb_file *file, struct source *source)
         if (take_record(file, source, record, &seen) != 0)
             return -1;
     if (rc < 0 || record != file->records_end)
-        return refuse(source,
-                      "damaged: the records end at byte %u, and the hash tables begin at byte %u",
-                      record, file->records_end);
+        return source_fail(
+            source, "damaged: the records end at byte %u, and the hash tables begin at byte %u",
+            record, file->records_end);
     if (seen != file->indexed)
-        return refuse(source, "damaged: %u records, and the hash tables know %u", seen,
-                      file->indexed);
+        return source_fail(source, "damaged: %u records, and the hash tables know %u", seen,
+                           file->indexed);
     return 0;
 }
 

@@ -239,8 +239,7 @@ static int add_bulk(struct source *source, DBT *bulk, uint64_t *seen)
         k = (struct slice){key, key_len};
         v = (struct slice){value, value_len};
         if (!is_inside(k, begin, bulk->ulen) || !is_inside(v, begin, bulk->ulen)) {
-            snprintf(source->why, sizeof source->why, "damaged: a record is longer than its page");
-            return -1;
+            return source_fail(source, "damaged: a record is longer than its page");
         }
         if (record_add(source, k, v) != 0)
             return -1;
@@ -293,11 +292,9 @@ static int walk(DB *db, struct source *source, bool counted, uint64_t records)
         rc = walk_bulks(cursor, &bulk, source, counted ? records : UINT64_MAX, &seen);
     free(bulk.data);
     if (rc == 0 && counted && seen != records) {
-        snprintf(source->why, sizeof source->why,
-                 "damaged: its pages hold %llu records, and libdb finds %s%llu",
-                 (unsigned long long)records, seen > records ? "more than " : "",
-                 (unsigned long long)(seen > records ? records : seen));
-        return -1;
+        return source_fail(source, "damaged: its pages hold %llu records, and libdb finds %s%llu",
+                           (unsigned long long)records, seen > records ? "more than " : "",
+                           (unsigned long long)(seen > records ? records : seen));
     }
     return rc;
 }
@@ -330,9 +327,9 @@ static int check_type(DB *db, DBTYPE want, struct source *source)
         return explain(rc, "not a Berkeley DB file", source);
     if (type == want)
         return 0;
-    snprintf(source->why, sizeof source->why, "the file is a Berkeley DB %s, not a %s",
-             type == DB_BTREE || type == DB_HASH ? names[type] : "of another kind", names[want]);
-    return -1;
+    return source_fail(source, "the file is a Berkeley DB %s, not a %s",
+                       type == DB_BTREE || type == DB_HASH ? names[type] : "of another kind",
+                       names[want]);
 }
 
 /* The process ends after this one load: nothing of libdb is closed or freed. */
@@ -345,15 +342,12 @@ static int load(DBTYPE want, struct source *source)
 
     if (fstat(source->fd, &st) != 0)
         return explain(errno, "cannot tell the size of the file", source);
-    if (st.st_size < PAGE_LEAST) {
-        if (st.st_size == 0)
-            snprintf(source->why, sizeof source->why, "the file is empty");
-        else
-            snprintf(source->why, sizeof source->why,
-                     "not a Berkeley DB file: %lld bytes, less than its shortest page",
-                     (long long)st.st_size);
-        return -1;
-    }
+    if (st.st_size == 0)
+        return source_fail(source, "the file is empty");
+    if (st.st_size < PAGE_LEAST)
+        return source_fail(source,
+                           "not a Berkeley DB file: %lld bytes, less than its shortest page",
+                           (long long)st.st_size);
     only_fd = source->fd;
     set_hooks();
     if (open_database(source, &db) != 0 || check_type(db, want, source) != 0 ||

@@ -106,19 +106,19 @@ static int collect(struct table *table)
     struct entry entry;
 
     if (!text_unbrace(table->source->name, &rest))
-        return text_fail(table->source, "the table is not one pair of braces, expected "
-                                        "`inline:{key=value, ...}`");
+        return source_fail(table->source, "the table is not one pair of braces, expected "
+                                          "`inline:{key=value, ...}`");
     while (next_token(&rest, &token)) {
         const char *wrong = split(token, &entry);
 
         if (wrong != NULL)
-            return text_fail(table->source, "entry %zu, \"%s\": %s", table->count + 1,
-                             text_quote(&quoted, token), wrong);
+            return source_fail(table->source, "entry %zu, \"%s\": %s", table->count + 1,
+                               text_quote(&quoted, token), wrong);
         if (keep(table, &entry) != 0)
             return -1;
     }
     if (table->count == 0)
-        return text_fail(table->source, "no entries, expected `inline:{key=value, ...}`");
+        return source_fail(table->source, "no entries, expected `inline:{key=value, ...}`");
     return 0;
 }
 

@@ -54,12 +54,6 @@ static int explain(int rc, const char *doing, struct source *source)
     return -1;
 }
 
-static int refuse(struct source *source, const char *why)
-{
-    snprintf(source->why, sizeof source->why, "%s", why);
-    return -1;
-}
-
 /*
  * Maps what has been written, whatever size the file's last writer was ready for: lmdb_map_size may
  * be far more than a load's address space.
@@ -72,7 +66,7 @@ static int open_file(struct source *source, MDB_env **env, off_t *size)
     if (fstat(source->fd, &st) != 0)
         return explain(errno, "cannot tell the size of the file", source);
     if (st.st_size == 0)
-        return refuse(source, "the file is empty");
+        return source_fail(source, "the file is empty");
     *size = st.st_size;
     only_fd = source->fd;
     if ((rc = mdb_env_create(env)) != 0 || (rc = mdb_env_set_assert(*env, note_assertion)) != 0 ||
@@ -92,12 +86,10 @@ static int check_size(const MDB_stat *stat, off_t size, struct source *source)
     if (pages < 2 || stat->ms_branch_pages > pages || stat->ms_leaf_pages > pages ||
         stat->ms_overflow_pages > pages ||
         stat->ms_branch_pages + stat->ms_leaf_pages + stat->ms_overflow_pages > pages - 2) {
-        snprintf(source->why, sizeof source->why,
-                 "damaged: %lld bytes, too few for the %zu pages of %u bytes that it speaks of",
-                 (long long)size,
-                 stat->ms_branch_pages + stat->ms_leaf_pages + stat->ms_overflow_pages,
-                 stat->ms_psize);
-        return -1;
+        return source_fail(
+            source, "damaged: %lld bytes, too few for the %zu pages of %u bytes that it speaks of",
+            (long long)size, stat->ms_branch_pages + stat->ms_leaf_pages + stat->ms_overflow_pages,
+            stat->ms_psize);
     }
     return 0;
 }
@@ -125,7 +117,7 @@ static int walk(MDB_cursor *cursor, size_t entries, struct source *source)
         struct slice k = {key.mv_data, key.mv_size}, v = {value.mv_data, value.mv_size};
 
         if (!in_order(before, k))
-            return refuse(source, "damaged: its keys are not in order");
+            return source_fail(source, "damaged: its keys are not in order");
         if (seen == entries)
             break;
         if (record_add(source, k, v) != 0)
@@ -135,23 +127,22 @@ static int walk(MDB_cursor *cursor, size_t entries, struct source *source)
     if (rc != 0 && rc != MDB_NOTFOUND)
         return explain(rc, "damaged: cannot read the file to its end", source);
     if (rc == 0 || seen != entries) {
-        snprintf(source->why, sizeof source->why,
-                 "damaged: %zu entries are expected, and it has %s", entries,
-                 rc == 0 ? "more" : "fewer");
-        return -1;
+        return source_fail(source, "damaged: %zu entries are expected, and it has %s", entries,
+                           rc == 0 ? "more" : "fewer");
     }
     return 0;
 }
 
-static int read_file(struct source *source)
+/* A frame of its own: what setjmp(3) may spoil is that of its caller. */
+__attribute__((noinline)) static int read_file(struct source *source)
 {
-    MDB_env *env;
+    MDB_env *env = NULL;
     MDB_txn *txn;
     MDB_dbi dbi;
     MDB_stat stat;
     MDB_cursor *cursor;
     unsigned flags;
-    off_t size;
+    off_t size = 0;
     int rc;
 
     if (open_file(source, &env, &size) != 0)
@@ -162,8 +153,9 @@ static int read_file(struct source *source)
         (rc = mdb_cursor_open(txn, dbi, &cursor)) != 0)
         return explain(rc, "cannot walk the file", source);
     if (flags != 0)
-        return refuse(source, "its keys are sorted in another way, or are not different; a file "
-                              "as postmap(1) writes it is expected");
+        return source_fail(source,
+                           "its keys are sorted in another way, or are not different; a file "
+                           "as postmap(1) writes it is expected");
     if (check_size(&stat, size, source) != 0)
         return -1;
     return walk(cursor, stat.ms_entries, source);
@@ -174,8 +166,7 @@ static int load(struct source *source)
 {
     if (setjmp(damaged) == 0) /* NOLINT(cert-err52-cpp) */
         return read_file(source);
-    snprintf(source->why, sizeof source->why, "damaged: liblmdb finds that %s", assertion);
-    return -1;
+    return source_fail(source, "damaged: liblmdb finds that %s", assertion);
 }
 
 const struct source_ops source_lmdb = {.type = TYPE_LMDB, .load = load};

@@ -10,10 +10,11 @@ static int load(struct source *source)
     struct slice value = source->name;
 
     if (value.len == 0)
-        return text_fail(source, "no value, expected `static:value`");
+        return source_fail(source, "no value, expected `static:value`");
     if (value.ptr[0] == '{' && !text_unbrace(value, &value))
-        return text_fail(source, "a value that begins with `{` must end with the `}` that belongs "
-                                 "to it");
+        return source_fail(source,
+                           "a value that begins with `{` must end with the `}` that belongs "
+                           "to it");
     return source->sink->add_default(source->sink, value);
 }
 

@@ -312,8 +312,8 @@ static int take_lines(struct source *source, const struct database *database, st
         any |= taken == TAKEN;
     }
     if (!any)
-        return text_fail(source, "there is no entry in the file, expected lines of `%s`",
-                         database->line);
+        return source_fail(source, "there is no entry in the file, expected lines of `%s`",
+                           database->line);
     return 0;
 }
 
@@ -356,7 +356,7 @@ static int load(struct source *source, const struct database *database)
         return rc;
     rc = text_read(source, source->fd, &file);
     if (rc == 0 && file.len == 0)
-        rc = text_fail(source, "the file is empty");
+        rc = source_fail(source, "the file is empty");
     if (rc == 0)
         rc = take_file(source, database, &file);
     free(file.ptr);

@@ -59,8 +59,8 @@ int text_read(struct source *source, int fd, struct text *text)
     guess = st.st_size > 0 && st.st_size < (off_t)TEXT_MAX ? (size_t)st.st_size : 4096;
     do {
         if (text->len >= TEXT_MAX)
-            return text_fail(source, "the file is larger than 4 GB, which is more than an image "
-                                     "can hold");
+            return source_fail(source, "the file is larger than 4 GB, which is more than an image "
+                                       "can hold");
         if (text_reserve(text, text->len == 0 ? guess + 1 : 1) != 0)
             return text_fail_errno(source);
         n = pread(fd, text->ptr + text->len, text->cap - text->len, (off_t)text->len);
@@ -75,8 +75,8 @@ int text_read_table(struct source *source, struct text *text)
     if (text_read(source, source->fd, text) != 0)
         return -1;
     if (text->len == 0)
-        return text_fail(source, "the file is empty; if the table is meant to have no entries, "
-                                 "write a comment line into it");
+        return source_fail(source, "the file is empty; if the table is meant to have no entries, "
+                                   "write a comment line into it");
     return 0;
 }
 
@@ -190,26 +190,16 @@ void text_ignore(struct source *source, size_t line, const char *format, ...)
     va_end(ap);
 }
 
-int text_fail(struct source *source, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(source->why, sizeof source->why, format, ap);
-    va_end(ap);
-    return -1;
-}
-
 int text_fail_errno(struct source *source)
 {
     if (errno == ENOMEM) {
         source->error = ENOMEM;
-        return text_fail(source, "out of memory");
+        return source_fail(source, "out of memory");
     }
     if (errno == EFBIG)
-        return text_fail(source, "a key is longer than 256 MB, which is more than an image can "
-                                 "hold");
-    return text_fail(source, "cannot read the file: %s", strerror(errno));
+        return source_fail(source, "a key is longer than 256 MB, which is more than an image can "
+                                   "hold");
+    return source_fail(source, "cannot read the file: %s", strerror(errno));
 }
 
 const char *text_quote(struct text_quoted *quoted, struct slice bytes)

@@ -72,8 +72,7 @@ bool text_unbrace(struct slice s, struct slice *inside);
 void text_ignore(struct source *source, size_t line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Both return -1, for the caller to return. text_fail_errno() says why in errno's words. */
-int text_fail(struct source *source, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* As source_fail(), in errno's words. */
 int text_fail_errno(struct source *source);
 
 /* Some of the bytes for a message, what cannot be printed as \xNN. Returns quoted->text. */
