@@ -1,7 +1,7 @@
 /*
  * `jailmap status`: shows the tables of a running jailmapd and how they are. Runs as root, who
- * alone may read the status file. It may read that file and test the lock of the pid file next to
- * it; it must never change anything.
+ * alone may read the status file. It may read that file, the pid file next to it, and the name in
+ * /proc of the process that this names; it must never change anything.
  */
 #include <errno.h>
 #include <getopt.h>

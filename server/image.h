@@ -6,9 +6,14 @@
  *
  * One record names the image: key `jailmap`, value struct image_header. Every entry has as cdb key
  * the SipHash-2-4 of the table's key under the image's own random seed, so that whoever chooses
- * table keys cannot make them collide; its value is a 32-bit little-endian word (length of the key,
- * IMAGE_STORED_NUL), the key, and the value. Entries stand in the order in which the source lists
- * them, which is the order that a `sequence` request walks.
+ * table keys cannot make them collide; its value is a 32-bit little-endian word (four bits of forms
+ * above the length of the key), the key, and the value. Entries stand in the order in which the
+ * source lists them, which is the order that a `sequence` request walks. A record with key
+ * `default`, if there is one, has the value of every key without an entry.
+ *
+ * An entry is found by searches in its forms only. What they mean is up to the type of table: a
+ * stored database tells keys that were stored with a trailing NUL from those without; a text has
+ * several indexes, because its keys are folded by whoever asks, or by nobody.
  */
 #ifndef JAILMAP_SERVER_IMAGE_H
 #define JAILMAP_SERVER_IMAGE_H
