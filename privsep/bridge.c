@@ -6,6 +6,7 @@
 #include "privsep/bridge.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -71,8 +72,34 @@ const char *bridge_decode(const void *bytes, size_t len, unsigned nfds, enum bri
     return NULL;
 }
 
+/* The most descriptors that one message may carry. */
+static unsigned most_fds(enum bridge_role from, enum bridge_role to, enum bridge_state state)
+{
+    unsigned most = 0;
+
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if ((rules[i].from & from) && (rules[i].to & to) && (rules[i].states & state) &&
+            rules[i].fds > most)
+            most = rules[i].fds;
+    return most;
+}
+
+void bridge_discard(int fd)
+{
+    int domain = 0;
+    socklen_t len = sizeof domain;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain == AF_UNIX)
+        close(fd);
+}
+
+void bridge_take_descriptors(int fd, int take)
+{
+    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &take, sizeof take);
+}
+
 /*
- * Collects every descriptor that came; what has no room in fds is closed. False if a control
+ * Collects every descriptor that came; what has no room in fds is discarded. False if a control
  * message is not an SCM_RIGHTS of whole descriptors.
  */
 static int collect_fds(struct msghdr *mh, int *fds, unsigned *nfds)
@@ -96,7 +123,7 @@ static int collect_fds(struct msghdr *mh, int *fds, unsigned *nfds)
             if (*nfds < BRIDGE_FDS_MAX) {
                 fds[(*nfds)++] = fd;
             } else {
-                close(fd);
+                bridge_discard(fd);
                 clean = 0;
             }
         }
@@ -104,27 +131,62 @@ static int collect_fds(struct msghdr *mh, int *fds, unsigned *nfds)
     return clean;
 }
 
+/* Between worker and agent only bytes go, and so without the calls that can pass descriptors: those
+ * a worker has for its bridge alone. */
+static bool is_link(unsigned from, unsigned to)
+{
+    return (from | to) == (ROLE_WORKER | ROLE_AGENT);
+}
+
+static ssize_t receive_plain(int fd, struct msghdr *mh)
+{
+    ssize_t len = recv(fd, mh->msg_iov->iov_base, mh->msg_iov->iov_len, MSG_DONTWAIT | MSG_TRUNC);
+
+    mh->msg_controllen = 0;
+    mh->msg_flags = len > (ssize_t)mh->msg_iov->iov_len ? MSG_TRUNC : 0;
+    return len;
+}
+
+static ssize_t send_plain(int fd, const struct msghdr *mh)
+{
+    static char packet[BRIDGE_LARGE];
+    size_t len = 0;
+
+    for (size_t i = 0; i < mh->msg_iovlen; i++) {
+        memcpy(packet + len, mh->msg_iov[i].iov_base, mh->msg_iov[i].iov_len);
+        len += mh->msg_iov[i].iov_len;
+    }
+    return send(fd, packet, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 enum bridge_result bridge_receive(int fd, void *buf, size_t cap, enum bridge_role from,
                                   enum bridge_role to, enum bridge_state state,
                                   struct bridge_msg *msg, const char **why)
 {
     union {
-        char space[CMSG_SPACE(8 * sizeof(int))];
+        char space[CMSG_SPACE(BRIDGE_FDS_MAX * sizeof(int))];
         struct cmsghdr align;
     } control;
     struct iovec iov = {buf, cap};
-    struct msghdr mh = {.msg_iov = &iov,
-                        .msg_iovlen = 1,
-                        .msg_control = control.space,
-                        .msg_controllen = sizeof control.space};
-    ssize_t len = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+    unsigned most = most_fds(from, to, state);
+    ssize_t len;
 
+    /* What there is no room for never becomes a descriptor here, so it need not be closed. */
+    if (most > 0) {
+        mh.msg_control = control.space;
+        mh.msg_controllen = CMSG_LEN(most * sizeof(int));
+    }
+    len = is_link(from, to) ? receive_plain(fd, &mh)
+                            : recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (len < 0)
         return errno == EAGAIN || errno == EINTR ? BRIDGE_AGAIN : BRIDGE_CLOSED;
     *why = NULL;
     if (!collect_fds(&mh, msg->fds, &msg->nfds))
         *why = "unexpected control message";
-    else if (mh.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+    else if (mh.msg_flags & MSG_CTRUNC)
+        *why = "descriptors or control messages that it may not send";
+    else if (mh.msg_flags & MSG_TRUNC)
         *why = "message over every limit";
     else if (len == 0 && msg->nfds == 0)
         return BRIDGE_CLOSED; /* no message is empty, so this is the end */
@@ -133,7 +195,7 @@ enum bridge_result bridge_receive(int fd, void *buf, size_t cap, enum bridge_rol
     if (*why == NULL)
         return BRIDGE_OK;
     while (msg->nfds > 0)
-        close(msg->fds[--msg->nfds]);
+        bridge_discard(msg->fds[--msg->nfds]);
     return BRIDGE_BAD;
 }
 
@@ -168,5 +230,19 @@ int bridge_send(int fd, enum bridge_type type, const void *body, const void *tai
         c->cmsg_len = CMSG_LEN(rule->fds * sizeof(int));
         memcpy(CMSG_DATA(c), fds, rule->fds * sizeof(int));
     }
-    return sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -1 : 0;
+    return (is_link(rule->from, rule->to) ? send_plain(fd, &mh)
+                                          : sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0
+               ? -1
+               : 0;
+}
+
+int bridge_pair(int fds[2])
+{
+    int room = 4 * (int)BRIDGE_LARGE; /* the kernel cuts this to net.core.wmem_max */
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0)
+        return -1;
+    for (int i = 0; i < 2; i++)
+        setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    return 0;
 }

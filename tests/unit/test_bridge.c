@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "privsep/priv_spawn.h"
 #include "tests/unit/unit.h"
 
 static const struct rule {
@@ -32,7 +31,7 @@ static const struct rule {
 
 static const enum bridge_role roles[] = {ROLE_MONITOR, ROLE_WORKER, ROLE_LOADER, ROLE_SCRIBE,
                                          ROLE_AGENT};
-static const enum bridge_state states[] = {STATE_BEGIN, STATE_SERVE, STATE_DONE};
+static const enum bridge_state states[] = {STATE_BEGIN, STATE_SERVE, STATE_DONE, STATE_DRAIN};
 
 #define HEADER 8u /* type and zero */
 
@@ -281,9 +280,11 @@ static void table_is_sound(void)
         CHECK((rules[i].from & rules[i].to) == 0, "%s goes to its own role", rules[i].name);
         CHECK(rules[i].states != 0 && (rules[i].states & STATE_DONE) == 0, "%s after the end",
               rules[i].name);
-        /* No child hands a descriptor to the monitor. */
-        CHECK((rules[i].to & ROLE_MONITOR) == 0 || rules[i].fds == 0, "%s brings a descriptor",
-              rules[i].name);
+        /* No child hands a descriptor to the monitor, but for a worker that was asked to. */
+        CHECK((rules[i].to & ROLE_MONITOR) == 0 || rules[i].fds == 0 ||
+                  (rules[i].type == MSG_HANDBACK && rules[i].from == ROLE_WORKER &&
+                   rules[i].states == STATE_DRAIN),
+              "%s brings a descriptor", rules[i].name);
         for (size_t j = 0; j < i; j++)
             CHECK(rules[i].type != rules[j].type, "%s has the number of %s", rules[i].name,
                   rules[j].name);
@@ -319,6 +320,27 @@ static void load_of_a_table(void)
     CHECK(KIND_BOTH == (KIND_IMAGE | KIND_LINK), "what answers a table is a set of bits");
 }
 
+/* A worker that was asked for its clients goes on to say what it did before. */
+static void drain_of_a_worker(void)
+{
+    static const enum bridge_type types[] = {MSG_OPEN, MSG_CLOSED, MSG_EVENT};
+    struct bridge_msg msg;
+
+    for (size_t i = 0; i < COUNT(types); i++) {
+        const struct rule *rule = rule_of(types[i]);
+
+        CHECK(bridge_decode(bytes, lay_out(rule, 0), 0, ROLE_WORKER, ROLE_MONITOR, STATE_DRAIN,
+                            &msg) == NULL,
+              "%s of a worker that drains", rule->name);
+    }
+    CHECK(bridge_decode(bytes, lay_out(rule_of(MSG_HANDBACK), 0), 1, ROLE_WORKER, ROLE_MONITOR,
+                        STATE_SERVE, &msg) != NULL,
+          "HANDBACK that nobody asked for");
+    CHECK(bridge_decode(bytes, lay_out(rule_of(MSG_DRAIN), 0), 0, ROLE_MONITOR, ROLE_WORKER,
+                        STATE_SERVE, &msg) == NULL,
+          "DRAIN of a worker that serves");
+}
+
 static void names(void)
 {
     for (size_t i = 0; i < COUNT(rules); i++)
@@ -334,7 +356,7 @@ static void names(void)
 /* As the monitor makes them. */
 static void make_pair(int ends[2])
 {
-    REQUIRE(priv_socketpair(ends) == 0, "priv_socketpair: %s", strerror(errno));
+    REQUIRE(bridge_pair(ends) == 0, "bridge_pair: %s", strerror(errno));
 }
 
 static void close_pair(const int ends[2])
@@ -580,9 +602,16 @@ static void peer_that_read_nothing(void)
 
 /* ---- what a hostile child may send ---- */
 
-/* Sends a message with those descriptors; it must be refused and leave nothing behind. */
-static void check_refused(const struct rule *rule, size_t len, unsigned nfds, size_t cap,
-                          const char *about)
+/* Of a link between worker and agent, only the bytes are taken: what comes along is never seen. */
+static enum bridge_result with_baggage(const struct rule *rule)
+{
+    return (rule->from | rule->to) == (ROLE_WORKER | ROLE_AGENT) ? BRIDGE_OK : BRIDGE_BAD;
+}
+
+/* Sends a message with more than belongs to it; that must be refused, or on a link not be seen, and
+ * leave nothing behind. */
+static void check_result(const struct rule *rule, size_t len, unsigned nfds, size_t cap,
+                         enum bridge_result result, const char *about)
 {
     int ends[2], fds[32];
     struct bridge_msg msg;
@@ -590,7 +619,7 @@ static void check_refused(const struct rule *rule, size_t len, unsigned nfds, si
     unsigned before;
 
     make_pair(ends);
-    fds[0] = open("/dev/null", O_RDONLY);
+    fds[0] = socket(AF_UNIX, SOCK_STREAM, 0);
     for (unsigned i = 1; i < nfds; i++)
         fds[i] = fds[0];
     send_raw(ends[0], len, fds, nfds);
@@ -599,20 +628,28 @@ static void check_refused(const struct rule *rule, size_t len, unsigned nfds, si
     memset(&msg, 0xee, sizeof msg);
     CHECK(bridge_receive(ends[1], received, cap, (enum bridge_role)one_of(rule->from),
                          (enum bridge_role)one_of(rule->to),
-                         (enum bridge_state)one_of(rule->states), &msg, &why) == BRIDGE_BAD,
+                         (enum bridge_state)one_of(rule->states), &msg, &why) == result,
           "%s: %s of %zu bytes with %u descriptors is not refused", about, rule->name, len, nfds);
-    CHECK(why != NULL && why[0] != '\0', "%s: no reason given", about);
+    CHECK((why != NULL && why[0] != '\0') == (result == BRIDGE_BAD), "%s: no reason given", about);
+    CHECK(result == BRIDGE_BAD || msg.nfds == 0, "%s: a descriptor came over a link", about);
     CHECK(open_descriptors() == before, "%s: %u descriptors were open, now %u", about, before,
           open_descriptors());
     close(fds[0]);
     close_pair(ends);
 }
 
+static void check_refused(const struct rule *rule, size_t len, unsigned nfds, size_t cap,
+                          const char *about)
+{
+    check_result(rule, len, nfds, cap, BRIDGE_BAD, about);
+}
+
 static void surplus_descriptors_are_closed(void)
 {
     for (size_t i = 0; i < COUNT(rules); i++)
         for (unsigned nfds = rules[i].fds + 1; nfds <= 32; nfds++)
-            check_refused(&rules[i], lay_out(&rules[i], 0), nfds, sizeof received, "surplus");
+            check_result(&rules[i], lay_out(&rules[i], 0), nfds, sizeof received,
+                         with_baggage(&rules[i]), "surplus");
 }
 
 static void too_few_descriptors(void)
@@ -659,6 +696,48 @@ static void descriptors_that_do_not_fit(void)
     check_refused(load, lay_out(load, 0), 32, sizeof received, "MSG_CTRUNC");
 }
 
+/* Closing what is not a socket could mean to wait for whoever made it. */
+static void only_sockets_are_closed(void)
+{
+    const struct rule *handback = rule_of(MSG_HANDBACK), *closed = rule_of(MSG_CLOSED);
+    int ends[2], fds[] = {open("/dev/null", O_RDONLY)};
+    struct bridge_msg msg;
+    const char *why;
+    unsigned before;
+
+    make_pair(ends);
+    before = open_descriptors();
+    send_raw(ends[0], lay_out(closed, 0), fds, 1);
+    CHECK(receive_as(ends[1], closed, &msg, &why) == BRIDGE_BAD, "CLOSED with a descriptor");
+    CHECK(open_descriptors() == before, "a file came where no descriptor may come");
+    send_raw(ends[0], lay_out(handback, 0) - 1, fds, 1);
+    CHECK(receive_as(ends[1], handback, &msg, &why) == BRIDGE_BAD, "a short HANDBACK");
+    CHECK(msg.fds[0] > 0 && open_descriptors() == before + 1, "a file of a peer's was closed");
+    close(msg.fds[0]);
+    close(fds[0]);
+    close_pair(ends);
+}
+
+/* Where the kernel knows how to refuse them, they do not even come into the queue. */
+static void descriptors_are_not_taken(void)
+{
+    const struct rule *handback = rule_of(MSG_HANDBACK);
+    int ends[2], on = 1, fds[] = {open("/dev/null", O_RDONLY)};
+    socklen_t len = sizeof on;
+    bool known;
+
+    make_pair(ends);
+    bridge_take_descriptors(ends[1], false);
+    known = getsockopt(ends[1], SOL_SOCKET, SO_PASSRIGHTS, &on, &len) == 0 && on == 0;
+    CHECK((bridge_send(ends[0], MSG_HANDBACK, bytes, NULL, 0, fds) == 0) == !known,
+          "a descriptor is sent where none is taken");
+    bridge_take_descriptors(ends[1], true);
+    CHECK(bridge_send(ends[0], MSG_HANDBACK, bytes, NULL, 0, fds) == 0, "%s is not sent: %s",
+          handback->name, strerror(errno));
+    close(fds[0]);
+    close_pair(ends);
+}
+
 static void empty_message(void)
 {
     const struct rule *closed = rule_of(MSG_CLOSED);
@@ -678,7 +757,7 @@ static void empty_message(void)
 static void other_control_messages_are_refused(void)
 {
     for (size_t i = 0; i < COUNT(rules); i++) {
-        int null = open("/dev/null", O_RDONLY), ends[2], on = 1, fds[BRIDGE_FDS_MAX] = {null};
+        int other = socket(AF_UNIX, SOCK_STREAM, 0), ends[2], on = 1, fds[] = {other};
         struct bridge_msg msg;
         const char *why;
         unsigned before;
@@ -687,12 +766,13 @@ static void other_control_messages_are_refused(void)
         REQUIRE(setsockopt(ends[1], SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0, "SO_PASSCRED");
         send_raw(ends[0], lay_out(&rules[i], 0), fds, rules[i].fds);
         before = open_descriptors();
-        CHECK(receive_as(ends[1], &rules[i], &msg, &why) == BRIDGE_BAD,
+        CHECK(receive_as(ends[1], &rules[i], &msg, &why) == with_baggage(&rules[i]),
               "%s with credentials is taken", rules[i].name);
-        CHECK(why != NULL, "%s with credentials: no reason given", rules[i].name);
+        CHECK((why != NULL) == (with_baggage(&rules[i]) == BRIDGE_BAD),
+              "%s with credentials: no reason given", rules[i].name);
         CHECK(open_descriptors() == before, "%s with credentials leaves a descriptor open",
               rules[i].name);
-        close(null);
+        close(other);
         close_pair(ends);
     }
 }
@@ -748,6 +828,7 @@ static void message_after_a_bad_one(void)
 static const struct unit_test tests[] = {
     {"the table of messages is sound", table_is_sound},
     {"what a loader gets and says", load_of_a_table},
+    {"what a worker says while it drains", drain_of_a_worker},
     {"every message has its name", names},
     {"decode takes every message with no, short and longest tail", decode_accepts},
     {"decode reads from any address", decode_from_any_address},
@@ -774,6 +855,8 @@ static const struct unit_test tests[] = {
     {"a bad message's descriptors are closed", bad_message_keeps_no_descriptor},
     {"a message that does not fit the buffer is refused", cut_message_is_refused},
     {"more descriptors than fit are refused and closed", descriptors_that_do_not_fit},
+    {"of what came with a bad message, only sockets are closed", only_sockets_are_closed},
+    {"descriptors that nobody takes are not sent", descriptors_are_not_taken},
     {"an empty message is the end, an empty queue is not", empty_message},
     {"control messages other than descriptors are refused", other_control_messages_are_refused},
     {"credentials that nobody asked for do no harm", credentials_nobody_asked_for},

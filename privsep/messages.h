@@ -1,0 +1,218 @@
+/*
+ * The messages of the bridge: number, who may send it to whom, how long it is, how many descriptors
+ * it carries, and in which state of the conversation it is legal. The table below is the only place
+ * where a message exists. Read by every daemon program; holds no code.
+ */
+#ifndef JAILMAP_PRIVSEP_MESSAGES_H
+#define JAILMAP_PRIVSEP_MESSAGES_H
+
+#include <stdint.h>
+
+/* Descriptor numbers in every child: its bridge, then, until exec closes it, its own program. */
+#define BRIDGE_FD  3
+#define PROGRAM_FD 4
+
+enum bridge_role {
+    ROLE_MONITOR = 1,
+    ROLE_WORKER = 2,
+    ROLE_LOADER = 4,
+    ROLE_SCRIBE = 8,
+    ROLE_AGENT = 16,
+    ROLE_LAUNCHER = 32
+};
+
+/* States of a conversation, as bits. BEGIN: before the child has its work. SERVE: it has. DRAIN: it
+ * has been asked to give it back. */
+enum bridge_state { STATE_BEGIN = 1, STATE_SERVE = 2, STATE_DONE = 4, STATE_DRAIN = 8 };
+
+#define BRIDGE_TEXT_MAX 1024          /* reasons */
+#define BRIDGE_NAME_MAX 8192          /* table names and log records */
+#define BRIDGE_DATA_MAX (256u * 1024) /* keys and values of answer tables */
+#define BRIDGE_FDS_MAX  1
+
+/* What answers a table: bits. Both: the image first, and the link for what it does not have. */
+enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2, KIND_BOTH = 3 };
+enum bridge_input { INPUT_SOURCE, INPUT_NSSWITCH, INPUTS }; /* what an INPUT is */
+enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 };   /* of a LOGFILE */
+enum bridge_reveal { REVEAL_ALL = 0, REVEAL_EXISTENCE = 1 };
+enum bridge_answer { ANSWER_FOUND = 1, ANSWER_NOT_FOUND = 2, ANSWER_RETRY = 3 };
+enum bridge_feature {
+    FEATURE_SEQUENCE = 1, /* `sequence` requests are supported */
+    FEATURE_TEXT = 2      /* its image has the indexes of a text */
+};
+/* Parts of the sandbox that a kernel, or what it runs in, may not give. */
+enum bridge_wall {
+    WALL_NETWORK = 1,
+    WALL_IPC = 2,
+    WALL_HOST_NAME = 4,
+    WALL_MOUNTS = 8,
+    WALL_PROCESSES = 16,
+    WALL_ROOT = 32, /* the jail as the root of its mounts */
+    WALL_LANDLOCK = 64
+};
+enum bridge_event {
+    EVENT_DENIED = 1,  /* client asked again for a table that was denied; tail: its name */
+    EVENT_TOO_LARGE,   /* client closed: request over the limit */
+    EVENT_TOO_SLOW,    /* client closed: request begun and not completed */
+    EVENT_NOT_READING, /* client closed: it does not take its answers */
+    EVENT_BAD_TABLE,   /* the image or link of `ref` cannot be used; tail: why */
+    EVENT_FAILING,     /* agent: its source has begun to fail; tail: why */
+    EVENT_WORKING,     /* agent: and answers again */
+    EVENT_WEAKER,      /* agent: the kernel lacks a part of its sandbox; tail: which */
+    EVENT_OVER_PENDING /* client closed: with what it asks for, too many bytes would be pending */
+};
+
+struct msg_serve {
+    uint64_t max_pending;     /* bytes */
+    uint32_t max_request;     /* bytes */
+    uint32_t request_timeout; /* seconds */
+    uint32_t answer_timeout;  /* seconds */
+    uint32_t zero;
+};
+struct msg_client {
+    uint32_t client;  /* the monitor's number for this connection */
+    uint32_t greeted; /* 1: another worker had it before, and has handed it back */
+};
+struct msg_drain {
+    uint32_t clients; /* so many more are to be handed back, each once nothing is owed to it */
+};
+struct msg_handback {
+    uint32_t client;
+};
+struct msg_table {
+    uint32_t ref;         /* as the worker chose in OPEN */
+    uint32_t kind;        /* of this descriptor: KIND_IMAGE or KIND_LINK */
+    uint32_t flags;       /* dictionary type bits */
+    uint32_t features;    /* bits of enum bridge_feature */
+    uint32_t answered_by; /* enum bridge_kind: all that answers this table */
+    uint32_t zero;
+};
+struct msg_table_kind { /* what has changed of a table that no descriptor comes with */
+    uint32_t ref;
+    uint32_t flags;
+    uint32_t features;
+    uint32_t answered_by; /* without KIND_IMAGE: let go of the image */
+};
+struct msg_table_error {
+    uint32_t ref;
+    uint32_t status; /* PM_DENY, or PM_RETRY until a TABLE for the same ref follows */
+    uint32_t flags;
+};
+struct msg_open {
+    uint32_t ref;
+    uint32_t client;
+};
+struct msg_closed {
+    uint32_t client;
+};
+struct msg_event {
+    uint32_t event;   /* enum bridge_event */
+    uint32_t subject; /* client, or ref, as the event says */
+};
+struct msg_input {
+    uint32_t input; /* enum bridge_input */
+};
+struct msg_load {
+    uint32_t type;   /* enum table_type */
+    uint32_t reveal; /* enum bridge_reveal */
+};
+struct msg_loaded {
+    uint64_t entries;
+    uint32_t answered_by; /* enum bridge_kind */
+    uint32_t ignored;     /* lines left out; tail: the first of them */
+};
+struct msg_failed {
+    uint32_t error; /* errno where there is one, else 0 */
+};
+struct msg_source {
+    uint32_t type;
+    uint32_t reveal;
+};
+struct msg_record {
+    uint32_t level; /* syslog severity */
+    uint32_t pid;   /* the monitor's */
+};
+struct msg_file {
+    uint32_t log; /* enum bridge_log */
+};
+struct msg_query {
+    uint64_t id;
+};
+struct msg_answer {
+    uint64_t id;
+    uint32_t status; /* enum bridge_answer */
+    uint32_t zero;
+};
+struct msg_link {
+    uint32_t zero;
+};
+struct msg_setup { /* whom the launcher and all that it starts run as, and where */
+    uint32_t uid;
+    uint32_t gid;
+    uint32_t jail; /* 1: in the jail; 0: outside, for agents */
+    uint32_t zero;
+};
+struct msg_ready {     /* tail: why it is not; empty: it is */
+    uint32_t missing;  /* walls that could not be had: bits of enum bridge_wall */
+    uint32_t error;    /* errno of the last of them */
+    uint32_t landlock; /* version of the kernel's interface; 0: there is none */
+    uint32_t zero;
+};
+struct msg_start {
+    uint64_t id; /* the monitor's number for this child */
+    uint64_t file_size;
+    uint64_t memory;
+    uint64_t cpu_seconds;
+    uint32_t helper; /* enum helper */
+    uint32_t descriptors;
+    uint32_t background;
+    uint32_t zero;
+};
+struct msg_started {
+    uint64_t id;
+    uint32_t pid;
+    uint32_t error; /* errno, if there is no child of that pid */
+};
+
+/* name, number, from, to, fixed part, longest tail, descriptors, states in which it is legal */
+#define BRIDGE_MESSAGES(X)                                                                         \
+    X(SERVE, 1, ROLE_MONITOR, ROLE_WORKER, msg_serve, 0, 0, STATE_BEGIN)                           \
+    X(CLIENT, 2, ROLE_MONITOR, ROLE_WORKER, msg_client, 0, 1, STATE_SERVE)                         \
+    X(TABLE, 3, ROLE_MONITOR, ROLE_WORKER, msg_table, 0, 1, STATE_SERVE)                           \
+    X(TABLE_ERROR, 4, ROLE_MONITOR, ROLE_WORKER, msg_table_error, 0, 0, STATE_SERVE)               \
+    X(OPEN, 5, ROLE_WORKER, ROLE_MONITOR, msg_open, BRIDGE_NAME_MAX, 0, STATE_SERVE | STATE_DRAIN) \
+    X(CLOSED, 6, ROLE_WORKER, ROLE_MONITOR, msg_closed, 0, 0, STATE_SERVE | STATE_DRAIN)           \
+    X(EVENT, 7, ROLE_WORKER | ROLE_AGENT, ROLE_MONITOR, msg_event, BRIDGE_NAME_MAX, 0,             \
+      STATE_SERVE | STATE_DRAIN)                                                                   \
+    X(LOAD, 8, ROLE_MONITOR, ROLE_LOADER, msg_load, BRIDGE_NAME_MAX, 1, STATE_BEGIN)               \
+    X(LOADED, 9, ROLE_LOADER, ROLE_MONITOR, msg_loaded, BRIDGE_TEXT_MAX, 0, STATE_SERVE)           \
+    X(FAILED, 10, ROLE_LOADER | ROLE_SCRIBE, ROLE_MONITOR, msg_failed, BRIDGE_TEXT_MAX, 0,         \
+      STATE_SERVE)                                                                                 \
+    X(SOURCE, 11, ROLE_MONITOR, ROLE_AGENT, msg_source, BRIDGE_NAME_MAX, 0, STATE_BEGIN)           \
+    X(LINK, 12, ROLE_MONITOR, ROLE_AGENT, msg_link, 0, 1, STATE_SERVE)                             \
+    X(RECORD, 13, ROLE_MONITOR, ROLE_SCRIBE, msg_record, BRIDGE_NAME_MAX, 0, STATE_SERVE)          \
+    X(LOGFILE, 14, ROLE_MONITOR, ROLE_SCRIBE, msg_file, 0, 1, STATE_SERVE)                         \
+    X(QUERY, 15, ROLE_WORKER, ROLE_AGENT, msg_query, BRIDGE_DATA_MAX, 0, STATE_SERVE)              \
+    X(ANSWER, 16, ROLE_AGENT, ROLE_WORKER, msg_answer, BRIDGE_DATA_MAX, 0, STATE_SERVE)            \
+    X(INPUT, 17, ROLE_MONITOR, ROLE_LOADER, msg_input, 0, 1, STATE_BEGIN)                          \
+    X(TABLE_KIND, 18, ROLE_MONITOR, ROLE_WORKER, msg_table_kind, 0, 0, STATE_SERVE)                \
+    X(SETUP, 19, ROLE_MONITOR, ROLE_LAUNCHER, msg_setup, 0, 0, STATE_BEGIN)                        \
+    X(READY, 20, ROLE_LAUNCHER, ROLE_MONITOR, msg_ready, BRIDGE_TEXT_MAX, 0, STATE_BEGIN)          \
+    X(START, 21, ROLE_MONITOR, ROLE_LAUNCHER, msg_start, BRIDGE_TEXT_MAX, 1, STATE_SERVE)          \
+    X(STARTED, 22, ROLE_LAUNCHER, ROLE_MONITOR, msg_started, 0, 0, STATE_SERVE)                    \
+    X(DRAIN, 23, ROLE_MONITOR, ROLE_WORKER, msg_drain, 0, 0, STATE_SERVE)                          \
+    X(HANDBACK, 24, ROLE_WORKER, ROLE_MONITOR, msg_handback, 0, 1, STATE_DRAIN)
+
+enum bridge_type {
+#define X(name, number, from, to, fixed, tail, fds, states) MSG_##name = (number),
+    BRIDGE_MESSAGES(X)
+#undef X
+};
+
+union bridge_body {
+#define X(name, number, from, to, fixed, tail, fds, states) struct fixed name;
+    BRIDGE_MESSAGES(X)
+#undef X
+};
+
+#endif
