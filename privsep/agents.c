@@ -14,6 +14,7 @@
 #define BACKOFF_MIN_MS  100 /* an agent that dies is started again after this, doubled */
 #define BACKOFF_MAX_MS  30000
 #define AGENT_STEADY_MS 10000 /* an agent that lived this long starts from the beginning */
+#define PATIENCE_MS     60000 /* a lookup may take that long, and meanwhile it reads nothing */
 #define DRAIN_MS        5000  /* one that is not needed any more may finish what it was asked */
 
 static struct agent {
@@ -90,11 +91,14 @@ static void agent_gone(struct child *c, const char *how)
 
 static void start(struct agent *a, uint64_t now)
 {
-    static const struct child_ops ops = {
-        .role = ROLE_AGENT, .what = "agent", .message = agent_message, .gone = agent_gone};
+    static const struct child_ops ops = {.role = ROLE_AGENT,
+                                         .what = "agent",
+                                         .patience = PATIENCE_MS,
+                                         .message = agent_message,
+                                         .gone = agent_gone};
     static const struct spawn limits = {.descriptors = 256,
                                         .file_size = 0,
-                                        .memory = SPAWN_UNLIMITED,
+                                        .memory = UINT64_C(1) << 30,
                                         .cpu_seconds = SPAWN_UNLIMITED};
     struct msg_source source = {a->conf->type->type,
                                 a->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL};
@@ -102,7 +106,7 @@ static void start(struct agent *a, uint64_t now)
 
     snprintf(title, sizeof title, "jailmap-agent-nss: %.80s", a->conf->name);
     a->start_at = NEVER;
-    a->child = child_start(&ops, a, HELPER_AGENT_NSS, &limits, false, title);
+    a->child = child_start(&ops, a, HELPER_AGENT_NSS, &limits, title);
     if (a->child == NULL) {
         a->start_at = now + a->backoff;
         set_trouble(a, "no agent can be started");
@@ -157,8 +161,11 @@ int agent_link(size_t index)
     int ends[2];
     bool sent;
 
-    if (a->child == NULL || priv_socketpair(ends) != 0)
+    if (a->child == NULL || bridge_pair(ends) != 0)
         return -1;
+    /* Neither is to find in it what it cannot let go of without waiting. */
+    bridge_take_descriptors(ends[0], false);
+    bridge_take_descriptors(ends[1], false);
     sent = child_send(a->child, MSG_LINK, &link, NULL, 0, &ends[1]);
     close(ends[1]);
     if (sent)

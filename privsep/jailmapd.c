@@ -15,9 +15,11 @@
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <dirent.h>
@@ -25,54 +27,48 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "privsep/landlock.h"
 #include "privsep/monitor.h"
+#include "privsep/priv_confine.h"
 #include "privsep/priv_open.h"
 
 #define EVENTS_AT_ONCE 64
 #define PID_FILE       "jailmapd.pid"
 #define JAIL_DIR       "empty"
+#define SANDBOX_FILE   "sandbox" /* what jailmap(8) cannot see from outside */
 
 const struct policy *monitor_policy;
 
 static const char *config = JAILMAP_SYSCONFDIR "/jailmap/jailmapd.conf";
 static int helpers[HELPERS];
-static int jail = -1, runtime_dir = -1, loop_fd = -1;
+static int jail = -1, exit_status = EX_OK;
 static bool locked, stopping;
+static struct walls walls;
+static char last_words[512];
 
 static const char *const helper_names[HELPERS] = {
-    [HELPER_WORKER] = "jailmap-worker",
-    [HELPER_LOADER] = "jailmap-loader",
-    [HELPER_SCRIBE] = "jailmap-scribe",
-    [HELPER_AGENT_NSS] = "jailmap-agent-nss",
+    [HELPER_WORKER] = "jailmap-worker",     [HELPER_LOADER] = "jailmap-loader",
+    [HELPER_SCRIBE] = "jailmap-scribe",     [HELPER_AGENT_NSS] = "jailmap-agent-nss",
+    [HELPER_LAUNCHER] = "jailmap-launcher",
 };
-
-int monitor_helper(enum helper helper)
-{
-    return helpers[helper];
-}
-
-int monitor_jail(void)
-{
-    return jail;
-}
 
 bool monitor_watch(struct watched *watched, uint32_t events)
 {
     struct epoll_event ev = {.events = events, .data.ptr = watched};
 
-    return epoll_ctl(loop_fd, EPOLL_CTL_ADD, watched->fd, &ev) == 0;
+    return epoll_ctl(MONITOR_LOOP, EPOLL_CTL_ADD, watched->fd, &ev) == 0;
 }
 
 void monitor_rewatch(struct watched *watched, uint32_t events)
 {
     struct epoll_event ev = {.events = events, .data.ptr = watched};
 
-    epoll_ctl(loop_fd, EPOLL_CTL_MOD, watched->fd, &ev);
+    epoll_ctl(MONITOR_LOOP, EPOLL_CTL_MOD, watched->fd, &ev);
 }
 
 void monitor_unwatch(struct watched *watched)
 {
-    epoll_ctl(loop_fd, EPOLL_CTL_DEL, watched->fd, NULL);
+    epoll_ctl(MONITOR_LOOP, EPOLL_CTL_DEL, watched->fd, NULL);
 }
 
 uint64_t monitor_now(void)
@@ -96,7 +92,8 @@ __attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, cons
     fputc('\n', stderr);
     if (locked) {
         listen_stop();
-        unlinkat(runtime_dir, PID_FILE, 0);
+        unlinkat(MONITOR_RUNTIME, SANDBOX_FILE, 0);
+        unlinkat(MONITOR_RUNTIME, PID_FILE, 0);
     }
     exit(status);
 }
@@ -178,9 +175,9 @@ static void open_jail(void)
     int fd;
     DIR *dir;
 
-    if (mkdirat(runtime_dir, JAIL_DIR, 0555) != 0 && errno != EEXIST)
+    if (mkdirat(MONITOR_RUNTIME, JAIL_DIR, 0555) != 0 && errno != EEXIST)
         die(EX_OSERR, "%s: cannot make " JAIL_DIR " in runtime-dir: %s", where, strerror(errno));
-    jail = openat(runtime_dir, JAIL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    jail = openat(MONITOR_RUNTIME, JAIL_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (jail < 0 || fstat(jail, &st) != 0)
         die(EX_CONFIG, "%s: %s/" JAIL_DIR ": %s", where, monitor_policy->runtime_dir,
             strerror(errno));
@@ -198,22 +195,31 @@ static void open_jail(void)
     closedir(dir);
 }
 
+/* One of the descriptors that stay. */
+static void pin(int fd, enum monitor_fd number)
+{
+    if (fd < 0 || dup3(fd, (int)number, O_CLOEXEC) < 0)
+        die(EX_OSERR, "cannot start: %s", strerror(errno));
+    close(fd);
+}
+
 static void open_runtime_dir(void)
 {
     const char *path = monitor_policy->runtime_dir;
     const char *where = place(monitor_policy->runtime_line);
     char why[512];
     struct stat st;
-    int parent = priv_open_dir(path, POLICY_NO_OWNER, false, &st, why, sizeof why);
+    int parent = priv_open_dir(path, POLICY_NO_OWNER, false, &st, why, sizeof why), fd;
 
     if (parent < 0)
         die(EX_CONFIG, "%s: runtime-dir: %s", where, why);
     if (mkdirat(parent, strrchr(path, '/') + 1, 0755) != 0 && errno != EEXIST)
         die(EX_OSERR, "%s: runtime-dir: cannot make %s: %s", where, path, strerror(errno));
     close(parent);
-    runtime_dir = priv_open_dir(path, POLICY_NO_OWNER, true, &st, why, sizeof why);
-    if (runtime_dir < 0)
+    fd = priv_open_dir(path, POLICY_NO_OWNER, true, &st, why, sizeof why);
+    if (fd < 0)
         die(EX_CONFIG, "%s: runtime-dir: %s", where, why);
+    pin(fd, MONITOR_RUNTIME);
 }
 
 /* One monitor for each runtime-dir; the lock goes with the process. */
@@ -223,30 +229,30 @@ static void take_lock(void)
     int fd;
 
     do {
-        fd = openat(runtime_dir, PID_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+        fd = openat(MONITOR_RUNTIME, PID_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
         if (fd < 0 || fstat(fd, &held) != 0)
             die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
         if (flock(fd, LOCK_EX | LOCK_NB) != 0)
             die(EX_TEMPFAIL, "already running: %s/" PID_FILE " is locked",
                 monitor_policy->runtime_dir);
         /* The one before may have removed the file between the two: then it is not this one. */
-    } while (fstatat(runtime_dir, PID_FILE, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
+    } while (fstatat(MONITOR_RUNTIME, PID_FILE, &named, AT_SYMLINK_NOFOLLOW) != 0 ||
              named.st_ino != held.st_ino);
     locked = true;
     if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
         die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
 }
 
-/* Every descriptor that is used must be one that may be used: not 0, 1 or 2, if they were closed.
- */
-static void fill_standard_descriptors(void)
+/* What a careless parent left open is closed, what it closed is filled, and the descriptors that
+ * have their place keep it free. */
+static void order_descriptors(void)
 {
     int fd;
 
+    syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
     do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= 2);
-    close(fd);
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd < MONITOR_LOOP);
 }
 
 /* Descriptors for what the policy allows to be open at once, in the monitor and in any child. */
@@ -258,7 +264,8 @@ static void raise_descriptors(void)
     for (size_t i = 0; i < monitor_policy->nlistens; i++)
         if (monitor_policy->listens[i].clients_per_worker > need)
             need = monitor_policy->listens[i].clients_per_worker;
-    need += 3 * monitor_policy->ntables + 256; /* image, the one before, an input */
+    need += clients_workers_most() + 3 * monitor_policy->ntables +
+            256; /* image, the one before, an input */
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return;
     if (files.rlim_max < need)
@@ -315,15 +322,15 @@ static void notify(const char *name, const char *text)
 static void say_ready(bool foreground, int parent, const char *notify_socket)
 {
     size_t t = monitor_policy->ntables, l = monitor_policy->nlistens;
-    int null;
 
+    for (unsigned i = 0; i < walls.count; i++)
+        log_line(LOG_WARNING, "sandbox: %s; going on without, as sandbox = available says",
+                 walls.missing[i]);
     log_line(LOG_INFO, "ready: %zu table%s, %zu listener%s, pid %d", t, t == 1 ? "" : "s", l,
              l == 1 ? "" : "s", (int)getpid());
     notify(notify_socket, "READY=1");
-    null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd <= (foreground ? 0 : 2); fd++)
-        dup2(null, fd);
-    close(null);
+        dup2(MONITOR_NULL, fd);
     if (parent >= 0) {
         if (write(parent, "", 1) != 1)
             log_line(LOG_WARNING, "cannot tell the starting process: %s", strerror(errno));
@@ -365,10 +372,23 @@ static void start_loop(void)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    loop_fd = epoll_create1(EPOLL_CLOEXEC);
-    signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (loop_fd < 0 || signals.fd < 0 || !monitor_watch(&signals, EPOLLIN))
+    pin(epoll_create1(EPOLL_CLOEXEC), MONITOR_LOOP);
+    pin(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), MONITOR_SIGNALS);
+    pin(inotify_init1(IN_CLOEXEC | IN_NONBLOCK), MONITOR_INOTIFY);
+    signals.fd = MONITOR_SIGNALS;
+    if (!monitor_watch(&signals, EPOLLIN))
         die(EX_OSERR, "cannot start: %s", strerror(errno));
+}
+
+void monitor_stop(int status, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(last_words, sizeof last_words, format, ap);
+    va_end(ap);
+    stopping = true;
+    exit_status = status;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -397,7 +417,7 @@ static void run(void)
     struct epoll_event events[EVENTS_AT_ONCE];
 
     while (!stopping) {
-        int n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, time_to_wait());
+        int n = epoll_wait(MONITOR_LOOP, events, EVENTS_AT_ONCE, time_to_wait());
 
         for (int i = 0; i < n; i++) {
             struct watched *watched = events[i].data.ptr;
@@ -452,15 +472,73 @@ static void read_options(int argc, char **argv)
         usage();
 }
 
+/* ---- the walls ---- */
+
+static void write_sandbox(void)
+{
+    int fd = openat(MONITOR_RUNTIME, SANDBOX_FILE,
+                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool good =
+        fd >= 0 &&
+        dprintf(fd, "jailmap-sandbox 1\npolicy\t%s\nuser\t%u\t%u\nlandlock\t%d\n",
+                monitor_policy->strict ? "strict" : "available", (unsigned)monitor_policy->uid,
+                (unsigned)monitor_policy->gid, landlock_version()) > 0;
+
+    for (unsigned i = 0; good && i < walls.count; i++)
+        good = dprintf(fd, "missing\t%s\n", walls.missing[i]) > 0;
+    if (!good || dprintf(fd, "end\n") < 0)
+        die(EX_OSERR, "%s/" SANDBOX_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
+    close(fd);
+}
+
+static void refuse_if_strict(void)
+{
+    static char all[sizeof walls.missing];
+    size_t used = 0;
+
+    if (!monitor_policy->strict || walls.count == 0)
+        return;
+    for (unsigned i = 0; i < walls.count; i++)
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? "; " : "",
+                                 walls.missing[i]);
+    die(EX_UNAVAILABLE, "not started, as sandbox = strict says: %s", all);
+}
+
+/*
+ * The launchers first, as they and what they start must not have the monitor's filter; then what
+ * still needs privilege; and then there is none.
+ */
+static void start_confined(void)
+{
+    static char why[2048];
+
+    if (priv_confine_all() != 0)
+        die(EX_OSERR, "cannot give up privileges: %s", strerror(errno));
+    if (!launchers_start(helpers, jail, &walls, why, sizeof why))
+        die(EX_OSERR, "%s", why);
+    for (int i = 0; i < HELPERS; i++)
+        close(helpers[i]); /* they are the launchers' now, and so is the jail */
+    close(jail);
+    if (!listen_bind(config, why, sizeof why))
+        die(EX_CONFIG, "%s", why);
+    start_loop();
+    if (priv_confine(&walls) != 0)
+        die(EX_OSERR, "cannot give up privileges: %s", strerror(errno));
+    refuse_if_strict();
+    write_sandbox();
+    profile_enter(&profile_monitor);
+    if (!launchers_watch())
+        die(EX_OSERR, "cannot start: %s", strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     static char notify_socket[sizeof((struct sockaddr_un *)NULL)->sun_path];
     const char *notify_env = getenv("NOTIFY_SOCKET");
-    static char why[2048];
     int parent = -1;
 
     signal(SIGCHLD, SIG_DFL); /* whoever started us may ignore it: no death would be seen */
-    fill_standard_descriptors();
+    order_descriptors();
     if (notify_env != NULL && strlen(notify_env) < sizeof notify_socket)
         strcpy(notify_socket, notify_env);
     clearenv(); /* the configuration language would expand it, and no child is to inherit it */
@@ -482,13 +560,9 @@ int main(int argc, char **argv)
         parent = daemonise();
     take_lock();
     open_jail();
-    if (!listen_bind(config, why, sizeof why))
-        die(EX_CONFIG, "%s", why);
-    if (priv_confine() != 0)
-        die(EX_OSERR, "cannot drop privileges: %s", strerror(errno));
-    start_loop();
+    start_confined();
     log_start(options.foreground);
-    status_start(runtime_dir);
+    status_start();
     if (!agents_start() || !tables_start() || !listen_start())
         die(EX_OSERR, "cannot start: %s", strerror(errno));
     say_ready(options.foreground, parent, notify_socket);
@@ -497,7 +571,10 @@ int main(int argc, char **argv)
     listen_stop();
     status_stop();
     clients_stop();
-    unlinkat(runtime_dir, PID_FILE, 0);
     children_stop();
-    return EX_OK;
+    unlinkat(MONITOR_RUNTIME, SANDBOX_FILE, 0);
+    unlinkat(MONITOR_RUNTIME, PID_FILE, 0);
+    if (exit_status != EX_OK)
+        log_last_words(last_words);
+    return exit_status;
 }

@@ -1,59 +1,110 @@
 /*
- * File system confinement: see landlock.h. Runs in agents. It may open "/" as a path descriptor to
- * name it in the rule set; it must never do more.
+ * Confinement by Landlock: see landlock.h. Runs in the monitor, the launchers and the agents. It
+ * may make a rule set and enter it; it must never do more.
  */
 #include "privsep/landlock.h"
 
-#include <fcntl.h>
+#include <errno.h>
 #include <linux/landlock.h>
 #include <stdint.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* Newer than Debian 12's header: see landlock(7). */
-#define ACCESS_REFER     (UINT64_C(1) << 13) /* ABI 2 */
-#define ACCESS_TRUNCATE  (UINT64_C(1) << 14) /* ABI 3 */
-#define ACCESS_IOCTL_DEV (UINT64_C(1) << 15) /* ABI 5 */
-#define SCOPE_SIGNAL     (UINT64_C(1) << 1)  /* ABI 6 */
-#define ACCESS_ABI_1     ((UINT64_C(1) << 13) - 1)
+#define ACCESS_REFER     (UINT64_C(1) << 13) /* version 2 */
+#define ACCESS_TRUNCATE  (UINT64_C(1) << 14) /* version 3 */
+#define ACCESS_IOCTL_DEV (UINT64_C(1) << 15) /* version 5 */
+#define ACCESS_TCP       UINT64_C(3)         /* version 4: bind and connect */
+#define SCOPE_ABSTRACT   (UINT64_C(1) << 0)  /* version 6 */
+#define SCOPE_SIGNAL     (UINT64_C(1) << 1)  /* version 6 */
+#define ACCESS_VERSION_1 ((UINT64_C(1) << 13) - 1)
 
+/* As long as the newest that this program knows; an older kernel takes the part that it knows. */
 struct ruleset {
-    uint64_t handled_access_fs;
-    uint64_t handled_access_net; /* cppcheck-suppress unusedStructMember; kernel interface */
-    uint64_t scoped;
+    uint64_t fs, net, scoped;
 };
 
-const char *landlock_read_only(void)
+int landlock_version(void)
 {
-    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-    struct ruleset rules = {.handled_access_fs = ACCESS_ABI_1};
-    size_t size = sizeof rules.handled_access_fs;
-    struct landlock_path_beneath_attr reading = {.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE |
-                                                                   LANDLOCK_ACCESS_FS_READ_DIR};
-    const char *missing = NULL;
-    int fd;
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
-    if (abi < 1)
-        return "this kernel has no Landlock: the agent is confined by its filter and user alone";
-    if (abi >= 2)
-        rules.handled_access_fs |= ACCESS_REFER;
-    if (abi >= 3)
-        rules.handled_access_fs |= ACCESS_TRUNCATE;
-    if (abi >= 5)
-        rules.handled_access_fs |= ACCESS_IOCTL_DEV;
-    if (abi >= 6) {
-        rules.scoped = SCOPE_SIGNAL;
-        size = sizeof rules;
+    return version > 0 ? (int)version : 0;
+}
+
+static size_t size_in(int version)
+{
+    return version >= 6   ? sizeof(struct ruleset)
+           : version >= 4 ? offsetof(struct ruleset, scoped)
+                          : offsetof(struct ruleset, net);
+}
+
+static uint64_t files_in(int version)
+{
+    return ACCESS_VERSION_1 | (version >= 2 ? ACCESS_REFER : 0) |
+           (version >= 3 ? ACCESS_TRUNCATE : 0) | (version >= 5 ? ACCESS_IOCTL_DEV : 0);
+}
+
+static uint64_t access_of(unsigned may)
+{
+    uint64_t access = 0;
+
+    if (may & (LANDLOCK_MAY_READ | LANDLOCK_MAY_EXECUTE))
+        access |= LANDLOCK_ACCESS_FS_READ_FILE;
+    if (may & LANDLOCK_MAY_READ)
+        access |= LANDLOCK_ACCESS_FS_READ_DIR;
+    if (may & LANDLOCK_MAY_EXECUTE)
+        access |= LANDLOCK_ACCESS_FS_EXECUTE;
+    if (may & LANDLOCK_MAY_WRITE)
+        access |= LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+                  LANDLOCK_ACCESS_FS_REMOVE_FILE | ACCESS_TRUNCATE;
+    if (may & LANDLOCK_MAY_REMOVE)
+        access |= LANDLOCK_ACCESS_FS_REMOVE_FILE;
+    return access;
+}
+
+/* Enters rules with those grants. */
+static int enter(const struct ruleset *rules, int version, const struct landlock_grant *grants,
+                 size_t n)
+{
+    int fd = (int)syscall(SYS_landlock_create_ruleset, rules, size_in(version), 0), error;
+    bool good = fd >= 0;
+
+    for (size_t i = 0; good && i < n; i++) {
+        struct landlock_path_beneath_attr beneath = {
+            .allowed_access = access_of(grants[i].may) & rules->fs, .parent_fd = grants[i].fd};
+
+        good = syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) == 0;
     }
-    fd = (int)syscall(SYS_landlock_create_ruleset, &rules, size, 0);
-    reading.parent_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || reading.parent_fd < 0 ||
-        syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &reading, 0) != 0 ||
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        syscall(SYS_landlock_restrict_self, fd, 0) != 0)
-        missing = "Landlock refuses: the agent is confined by its filter and user alone";
-    close(fd);
-    close(reading.parent_fd);
-    return missing;
+    good = good && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
+    error = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return good ? 0 : -1;
+}
+
+int landlock_enter(const struct landlock_grant *grants, size_t n, unsigned beside)
+{
+    int version = landlock_version();
+    struct ruleset rules = {.fs = files_in(version)};
+
+    if (version == 0) {
+        errno = ENOSYS;
+        return -1;
+    }
+    if (beside & LANDLOCK_NO_TCP)
+        rules.net = ACCESS_TCP;
+    if (beside & LANDLOCK_NO_SIGNALS)
+        rules.scoped |= SCOPE_SIGNAL;
+    if (beside & LANDLOCK_NO_ABSTRACT)
+        rules.scoped |= SCOPE_ABSTRACT;
+    return enter(&rules, version, grants, n);
+}
+
+int landlock_keep_signals(void)
+{
+    int version = landlock_version();
+    struct ruleset rules = {.scoped = SCOPE_SIGNAL};
+
+    return version < 6 ? 0 : enter(&rules, version, NULL, 0);
 }

@@ -1,15 +1,45 @@
 /*
- * File system confinement by Landlock. Runs in agents, which live outside the chroot, before they
- * read anything. Must never grant what the plain permissions of the process do not.
+ * Confinement by Landlock. Runs in the monitor, the launchers and the agents, before they read
+ * anything. Must never grant what the plain permissions of the process do not. What it can do
+ * depends on the kernel: see landlock(7) for its versions; Debian 12's own kernel has version 2.
  */
 #ifndef JAILMAP_PRIVSEP_LANDLOCK_H
 #define JAILMAP_PRIVSEP_LANDLOCK_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Version of the kernel's interface; 0: this kernel has none. */
+int landlock_version(void);
+
+enum landlock_may {
+    LANDLOCK_MAY_READ = 1,    /* files and directories */
+    LANDLOCK_MAY_EXECUTE = 2, /* and read: what is executed is read */
+    LANDLOCK_MAY_WRITE = 4,   /* make, write, rename and remove files */
+    LANDLOCK_MAY_REMOVE = 8   /* names of files and sockets */
+};
+
+struct landlock_grant {
+    int fd;       /* of a file, or of a directory and all below it */
+    unsigned may; /* bits of enum landlock_may */
+};
+
+/* Besides files: */
+enum landlock_beside {
+    LANDLOCK_NO_TCP = 1,     /* version 4 */
+    LANDLOCK_NO_SIGNALS = 2, /* to processes that are not confined by this very call; version 6 */
+    LANDLOCK_NO_ABSTRACT = 4 /* sockets of others; version 6 */
+};
+
 /*
- * Leaves the process able to read files and directories and nothing else: no writing, creating,
- * removing, executing, no signals beyond itself; as much of that as this kernel knows. Returns
- * NULL, or a constant text that names what is missing.
+ * Leaves the process, and what it starts, able to do to files what grants allow, and nothing of
+ * beside (bits of enum landlock_beside) where the kernel knows how. Needs no_new_privs. Returns 0,
+ * or -1 with errno.
  */
-const char *landlock_read_only(void);
+int landlock_enter(const struct landlock_grant *grants, size_t n, unsigned beside);
+
+/* Only signals: leaves the process able to send them to itself and to what it starts. 0, also where
+ * the kernel does not know how; or -1 with errno. */
+int landlock_keep_signals(void);
 
 #endif

@@ -56,11 +56,11 @@ static void start_scribe(uint64_t now)
 {
     static const struct spawn limits = {.descriptors = 16,
                                         .file_size = SPAWN_UNLIMITED,
-                                        .memory = SPAWN_UNLIMITED,
+                                        .memory = UINT64_C(64) << 20,
                                         .cpu_seconds = SPAWN_UNLIMITED};
 
     scribe_at = NEVER;
-    scribe = child_start(&scribe_ops, NULL, HELPER_SCRIBE, &limits, true, "jailmap-scribe");
+    scribe = child_start(&scribe_ops, NULL, HELPER_SCRIBE, &limits, "jailmap-scribe");
     if (scribe == NULL) {
         scribe_at = now + RESTART_MS;
         return;
@@ -103,6 +103,19 @@ void log_start(bool foreground)
 void log_reopen(void)
 {
     give_syslog(monitor_now());
+}
+
+void log_last_words(const char *text)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SYSLOG_SOCKET};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    char line[BRIDGE_TEXT_MAX];
+
+    snprintf(line, sizeof line, "<%u>jailmapd[%d]: error: stopped: %s", LOG_MAIL | LOG_ERR,
+             (int)getpid(), text);
+    if (fd >= 0)
+        sendto(fd, line, strlen(line), MSG_NOSIGNAL, (struct sockaddr *)&address, sizeof address);
+    fprintf(stderr, "jailmapd: error: stopped: %s\n", text);
 }
 
 void log_tick(uint64_t now, uint64_t *next)

@@ -15,18 +15,14 @@
 
 #include "policy/policy.h"
 #include "privsep/bridge.h"
-#include "privsep/priv_spawn.h"
+#include "privsep/launch.h"
+#include "privsep/profile.h"
 
 #define NEVER UINT64_MAX
 
 /* ---- loop (jailmapd.c) ---- */
 
 extern const struct policy *monitor_policy;
-
-/* Descriptors that the monitor opened at start: the helper programs and the empty jail. */
-enum helper { HELPER_WORKER, HELPER_LOADER, HELPER_SCRIBE, HELPER_AGENT_NSS, HELPERS };
-int monitor_helper(enum helper helper);
-int monitor_jail(void);
 
 /* Something that epoll watches; ready() gets the events of epoll(7). Embed it, fill in fd. */
 struct watched {
@@ -39,13 +35,38 @@ void monitor_unwatch(struct watched *watched);
 
 /* Monotonic milliseconds. */
 uint64_t monitor_now(void);
+/* The monitor cannot go on: an orderly end, with that exit status and these last words. */
+__attribute__((format(printf, 2, 3))) void monitor_stop(int status, const char *format, ...);
+
+/* ---- launchers (launchers.c) ---- */
+
+/* Walls of the sandbox that could not be had, one after the other in words. */
+struct walls {
+    char missing[16][160];
+    unsigned count;
+};
+__attribute__((format(printf, 2, 3))) void walls_lack(struct walls *walls, const char *format, ...);
+
+/*
+ * Starts both, before priv_confine(): programs holds a descriptor for each helper, jail that of the
+ * empty directory. Returns once they are confined and ready. False with a message in why.
+ */
+bool launchers_start(const int programs[HELPERS], int jail, struct walls *walls, char *why,
+                     size_t len);
+/* From now on they are children like others. */
+bool launchers_watch(void);
+/* Asks for a new child, whose bridge is the other end of fd; child_born() tells of it. False with
+ * errno if that cannot be asked now. */
+bool launch(enum helper helper, uint64_t birth, const struct spawn *limits, const char *title,
+            int fd);
 
 /* ---- children (child.c) ---- */
 
 struct child;
 struct child_ops {
     enum bridge_role role;
-    const char *what; /* for log lines */
+    const char *what;  /* for log lines */
+    unsigned patience; /* ms in which it reads what it is sent; 0: it takes its time */
     /* A checked message. Descriptors in it, if any, are the handler's. */
     void (*message)(struct child *child, const struct bridge_msg *msg);
     void (*writable)(struct child *child); /* its queue takes messages again */
@@ -58,12 +79,16 @@ struct child {
     struct watched io;
     const struct child_ops *ops;
     void *owner;
-    pid_t pid;
+    pid_t pid;      /* 0: it is not born yet */
+    uint64_t birth; /* the number of that request */
     enum bridge_state state;
     uint32_t events;
     int64_t credit; /* messages that it may send before it counts as flooding */
     uint64_t credit_at;
     uint64_t started;
+    int queued;          /* bytes that it had not taken when that was looked at last */
+    uint64_t stuck_at;   /* NEVER, or when to stop waiting for it to take them */
+    uint64_t again_at;   /* NEVER, or when to try again what could not be sent */
     uint64_t kill_at;    /* NEVER, or when patience ends */
     const char *late;    /* and what that means */
     const char *verdict; /* why the monitor ended it */
@@ -71,9 +96,14 @@ struct child {
     struct child *next;
 };
 
-/* NULL if it cannot be started; the reason has been logged. */
+/* Has one started, which can be sent messages from now on. If it cannot be, either NULL is returned
+ * and the reason has been logged, or gone() is called. */
 struct child *child_start(const struct child_ops *ops, void *owner, enum helper helper,
-                          const struct spawn *limits, bool jailed, const char *title);
+                          const struct spawn *limits, const char *title);
+/* Takes the bridge and the pid of a child that runs already; NULL: out of memory. */
+struct child *child_adopt(const struct child_ops *ops, void *owner, int fd, pid_t pid);
+/* What a launcher says of the child of that number. False: it lies. */
+bool child_born(uint64_t birth, pid_t pid, int error);
 /* Sends or, if the queue is full, returns false and calls writable() later. A child that is gone
  * takes everything: its end is being reported anyway. */
 bool child_send(struct child *child, enum bridge_type type, const void *body, const void *tail,
@@ -91,12 +121,14 @@ void children_reap(void);
 uint64_t children_tick(uint64_t now);
 /* Frees children that ended, once no event in hand can point at them. */
 void children_free(void);
-/* Ends all of them and waits; the scribe last, after it has written what it has. */
+/* Ends all of them and waits; the scribe after it has written what it has, the launchers last. */
 void children_stop(void);
 
 /* ---- log (log.c) ---- */
 
 void log_start(bool foreground);
+/* Writes one line itself, as the scribe has gone: at the very end only. */
+void log_last_words(const char *text);
 /* Connects to syslogd anew. */
 void log_reopen(void);
 void log_tick(uint64_t now, uint64_t *next);
@@ -154,8 +186,7 @@ void watch_end(size_t index);
 
 /* ---- status (status.c) ---- */
 
-/* The directory in which the file stands. */
-void status_start(int dir);
+void status_start(void);
 /* Something is different: the file is written soon. */
 void status_changed(void);
 uint64_t status_tick(uint64_t now);
@@ -168,6 +199,8 @@ int client_accept(size_t listener, int listen_fd, uint64_t now);
 /* A table has something new to tell to the workers that asked for it. */
 void clients_table_changed(size_t index);
 uint64_t clients_tick(uint64_t now);
+/* The most workers that there can be by the policy: a descriptor each. */
+unsigned clients_workers_most(void);
 /* Says what was held back until now; at the end. */
 void clients_stop(void);
 
@@ -175,6 +208,8 @@ void clients_stop(void);
 
 /* Binds every socket of the policy; before priv_confine(). False with a message in why. */
 bool listen_bind(const char *config, char *why, size_t len);
+/* The directory of that listener's socket. */
+int listen_dir(size_t listener);
 bool listen_start(void);
 void listen_stop(void);
 uint64_t listen_tick(uint64_t now);

@@ -1,7 +1,8 @@
 /*
  * System call filters. One profile for each program, one line for each system call with the caller
- * that needs it. Runs once in every child, as its first act, before it has read a byte from anyone.
- * A profile must never be widened at run time; filters cannot be taken off.
+ * that needs it. Runs once in every process: in a child as its first act, before it has read a byte
+ * from anyone; in the monitor before it starts the first child. A profile must never be widened at
+ * run time; filters cannot be taken off.
  */
 #ifndef JAILMAP_PRIVSEP_PROFILE_H
 #define JAILMAP_PRIVSEP_PROFILE_H
@@ -18,17 +19,55 @@ struct profile_rule {
     const char *why; /* who needs it, for reports and reviewers */
 };
 
-struct profile {
-    const char *program; /* also becomes the process name */
-    uint32_t otherwise;  /* action for what no rule names */
+/* Rules that profiles may share. */
+struct profile_part {
     size_t count;
     const struct profile_rule *rules;
 };
+#define PROFILE_PART(array)                                                                        \
+    {                                                                                              \
+        sizeof(array) / sizeof(array)[0], (array)                                                  \
+    }
+#define PROFILE_PARTS 4
 
+struct profile {
+    const char *program; /* also becomes the process name */
+    uint32_t otherwise;  /* action for what no rule names */
+    struct profile_part parts[PROFILE_PARTS];
+};
+
+/* Of mmap: memory for malloc. Only what is mapped to be read may be a file. */
+#define NOT_EXECUTABLE SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)
+#define NO_FILE        SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS)
+
+/* Descriptors to which the monitor's profile pins what it may read, and where it may write. They
+ * stay open, and so does what is below them. */
+enum monitor_fd {
+    MONITOR_NULL = 3,
+    MONITOR_SIGNALS = 4,
+    MONITOR_INOTIFY = 5,
+    MONITOR_RUNTIME = 6,
+    MONITOR_LOOP = 7
+};
+/* The descriptor to which the worker's profile pins its loop. */
+#define WORKER_LOOP 4
+
+extern const struct profile profile_monitor;
+extern const struct profile profile_launcher;
+extern const struct profile profile_anchor;
 extern const struct profile profile_worker;
-extern const struct profile profile_loader;
 extern const struct profile profile_scribe;
 extern const struct profile profile_agent_nss;
+
+/* By what the source is read with. */
+extern const struct profile profile_loader_db;
+extern const struct profile profile_loader_cdb;
+extern const struct profile profile_loader_lmdb;
+extern const struct profile profile_loader_text;
+extern const struct profile profile_loader_name; /* there is no source: the name says it all */
+
+/* The filter of a profile, to be released by the caller; NULL: out of memory. */
+scmp_filter_ctx profile_build(const struct profile *profile);
 
 /*
  * Names the process, makes it undumpable and enters the profile. On any failure it ends the

@@ -20,11 +20,11 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(ppoll), 0, 0, {{0}}, "the same, where poll does not exist"},
     {SCMP_SYS(restart_syscall), 0, 0, {{0}}, "that, after SIGSTOP and SIGCONT"},
     {SCMP_SYS(close), 0, 0, {{0}}, "a log descriptor that was replaced"},
-    {SCMP_SYS(mmap), 0, 1, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}, "malloc"},
+    {SCMP_SYS(mmap), 0, 2, {NOT_EXECUTABLE, NO_FILE}, "malloc"},
     {SCMP_SYS(munmap), 0, 0, {{0}}, "malloc"},
     {SCMP_SYS(brk), 0, 0, {{0}}, "malloc"},
     {SCMP_SYS(exit_group), 0, 0, {{0}}, "the end"},
 };
 
-const struct profile profile_scribe = {"jailmap-scribe", SCMP_ACT_KILL_PROCESS,
-                                       sizeof rules / sizeof rules[0], rules};
+const struct profile profile_scribe = {
+    "jailmap-scribe", SCMP_ACT_KILL_PROCESS, {PROFILE_PART(rules)}};

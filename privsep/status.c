@@ -17,19 +17,18 @@
 #define PAUSE_MS    100 /* between two of them, whatever happens */
 #define AGAIN_MS    10000
 
-static int directory = -1;
 static uint64_t write_at = NEVER, written;
 static bool broken;
 
 static bool write_status(void)
 {
-    int fd =
-        openat(directory, STATUS_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = openat(MONITOR_RUNTIME, STATUS_NEW,
+                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     bool good = fd >= 0 && dprintf(fd, "jailmap-status 1\n") > 0;
 
     good = good && tables_describe(fd) &&
            dprintf(fd, "end\n") > 0 && /* else it is cut, and not to be used */
-           renameat(directory, STATUS_NEW, directory, STATUS_FILE) == 0;
+           renameat(MONITOR_RUNTIME, STATUS_NEW, MONITOR_RUNTIME, STATUS_FILE) == 0;
     if (!good && !broken)
         log_line(LOG_WARNING, "the status file cannot be written: %s", strerror(errno));
     broken = !good;
@@ -38,9 +37,8 @@ static bool write_status(void)
     return good;
 }
 
-void status_start(int dir)
+void status_start(void)
 {
-    directory = dir;
     status_changed();
 }
 
@@ -63,5 +61,5 @@ uint64_t status_tick(uint64_t now)
 
 void status_stop(void)
 {
-    unlinkat(directory, STATUS_FILE, 0);
+    unlinkat(MONITOR_RUNTIME, STATUS_FILE, 0);
 }

@@ -399,7 +399,7 @@ static void loader_gone(struct child *c, const char *how)
     }
     if (t->loaded && how == NULL) {
         image = seal(t->build, &why);
-    } else if (t->loaded || t->text[0] == '\0') {
+    } else if (t->loaded || t->text[0] == '\0' || c->verdict != NULL) {
         snprintf(t->text, sizeof t->text, "the loader ended: %s; is the file damaged?",
                  how != NULL ? how : "it said nothing");
     }
@@ -439,13 +439,17 @@ static void load(struct mtable *t)
     struct msg_load order = {t->conf->type->type,
                              t->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL};
     const char *name = t->conf->name + strlen(t->conf->type->prefix);
+    char title[256];
 
     t->look_at = t->retry_at = NEVER;
     t->loaded = t->refused = false;
     t->text[0] = '\0';
+    /* By its type it chooses its filter. What an inline table says is nobody's business. */
+    snprintf(title, sizeof title, "jailmap-loader: %s%s", t->conf->type->prefix,
+             t->conf->path != NULL ? name : "...");
     t->build = make_memfd();
     if (t->build >= 0)
-        t->loader = child_start(&loader_ops, t, HELPER_LOADER, &limits, true, "jailmap-loader");
+        t->loader = child_start(&loader_ops, t, HELPER_LOADER, &limits, title);
     if (t->loader == NULL) {
         fail_for_a_while(t, t->build < 0 ? strerror(errno) : "no loader can be started");
         close_fd(&t->build);

@@ -36,8 +36,8 @@ static bool complained;
 void watch_start(void)
 {
     spots = calloc(monitor_policy->ntables + 1, sizeof *spots);
-    inotify.fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (spots == NULL || inotify.fd < 0 || !monitor_watch(&inotify, EPOLLIN)) {
+    inotify.fd = MONITOR_INOTIFY;
+    if (spots == NULL || !monitor_watch(&inotify, EPOLLIN)) {
         log_line(LOG_WARNING, "inotify is not available (%s): changes are noticed by looking",
                  strerror(errno));
         free(spots);

@@ -17,10 +17,23 @@
 #include "server/loader/image_write.h"
 #include "server/loader/source.h"
 
-static const struct source_ops *const sources[] = {
-    &source_hash,   &source_btree,  &source_cdb,    &source_lmdb,  &source_texthash,
-    &source_inline, &source_static, &source_passwd, &source_group,
+/* By the title that the monitor gives it, the loader knows what it will be asked to do. */
+static const struct {
+    const char *title;
+    const struct source_ops *ops;
+    const struct profile *profile;
+} sources[] = {
+    {"hash:", &source_hash, &profile_loader_db},
+    {"btree:", &source_btree, &profile_loader_db},
+    {"cdb:", &source_cdb, &profile_loader_cdb},
+    {"lmdb:", &source_lmdb, &profile_loader_lmdb},
+    {"texthash:", &source_texthash, &profile_loader_text},
+    {"inline:", &source_inline, &profile_loader_name},
+    {"static:", &source_static, &profile_loader_name},
+    {"unix:passwd.", &source_passwd, &profile_loader_text},
+    {"unix:group.", &source_group, &profile_loader_text},
 };
+#define SOURCES (sizeof sources / sizeof sources[0])
 
 struct image_sink {
     struct sink sink;
@@ -63,21 +76,28 @@ static _Noreturn void fail(int error, const char *why)
     exit(EXIT_FAILURE);
 }
 
-static const struct source_ops *source_of(uint32_t type)
+/* The source that the title names, behind its filter. */
+static const struct source_ops *enter_profile(const char *title)
 {
-    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
-        if (sources[i]->type == type)
-            return sources[i];
-    fail(0, "no loader for this table type");
+    const char *name = strstr(title, ": ");
+
+    for (size_t i = 0; name != NULL && i < SOURCES; i++)
+        if (strncmp(name + 2, sources[i].title, strlen(sources[i].title)) == 0) {
+            profile_enter(sources[i].profile);
+            return sources[i].ops;
+        }
+    exit(EXIT_FAILURE);
 }
 
-static void load(const struct msg_load *order, struct source *source, int image_fd)
+static void load(const struct source_ops *ops, const struct msg_load *order, struct source *source,
+                 int image_fd)
 {
-    const struct source_ops *ops = source_of(order->type);
     static struct image_sink is = {
         .sink = {.add = add_to_image, .add_default = add_default_to_image}};
     struct msg_loaded loaded = {0};
 
+    if (order->type != ops->type)
+        fail(0, "it was started for another type of table");
     is.reveal = (enum bridge_reveal)order->reveal;
     source->sink = &is.sink;
     source->answered_by = KIND_IMAGE;
@@ -114,12 +134,12 @@ static void receive(struct bridge_msg *msg)
         exit(EXIT_FAILURE);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const struct source_ops *ops = enter_profile(argc > 0 ? argv[0] : "");
     struct source source = {.fd = -1, .nsswitch = -1};
     struct bridge_msg msg;
 
-    profile_enter(&profile_loader);
     for (receive(&msg); msg.type == MSG_INPUT; receive(&msg)) {
         if (msg.body.INPUT.input == INPUT_SOURCE)
             source.fd = msg.fds[0];
@@ -127,6 +147,6 @@ int main(void)
             source.nsswitch = msg.fds[0];
     }
     source.name = (struct slice){msg.tail, msg.tail_len};
-    load(&msg.body.LOAD, &source, msg.fds[0]);
+    load(ops, &msg.body.LOAD, &source, msg.fds[0]);
     return EXIT_SUCCESS;
 }

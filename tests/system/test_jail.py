@@ -25,13 +25,19 @@ F_GET_SEALS = 1034
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 # The monitor's capabilities, and what it needs each for.
 MONITOR_MAY = {
-    0: "CHOWN: gives a socket its owner",
     2: "DAC_READ_SEARCH: opens approved sources that only their owner can read",
     5: "KILL: ends a child, which is another user's process",
-    6: "SETGID: enters the jail",
-    7: "SETUID: enters the jail",
-    18: "SYS_CHROOT: enters the jail",
+    6: "SETGID: acts on files as their owner",
+    7: "SETUID: acts on files as their owner",
 }
+
+
+def isolated():
+    """Does this system let root make the namespaces?"""
+    return harness.run(["unshare", "-n", "-i", "-u", "-m", "-p", "-f", "true"])[0] == 0
+
+
+ISOLATED = isolated()
 
 
 def kinds(pid):
@@ -110,6 +116,11 @@ class JailTest(unittest.TestCase):
         cls.loader = cls.jailmapd.catch_loader(cls.slow)
         (cls.scribe,) = cls.jailmapd.wait_roles("scribe")
         (cls.agent,) = cls.jailmapd.wait_roles("agent")
+        places = cls.jailmapd.launchers()
+        cls.launchers = {
+            "launcher of the jail": places["jail"],
+            "launcher of agents": places["agents"],
+        }
 
     def helpers(self, look):
         """role -> look(pid) for one process of each role, two workers."""
@@ -119,6 +130,7 @@ class JailTest(unittest.TestCase):
             "scribe": look(self.scribe),
             "agent": look(self.agent),
             "loader": look(self.loader),
+            **{name: look(pid) for name, pid in self.launchers.items()},
         }
 
     def test_at_work(self):
@@ -137,6 +149,7 @@ class JailTest(unittest.TestCase):
         )
         self.assertEqual(self.alice.lookup(self.tables["shared"], "key"), (OK, words[0]))
 
+    @harness.not_sanitized("helpers load libraries there")
     def test_programs(self):
         """Each process runs its own program from libexec-dir, and the worker and the loader load no
         library."""
@@ -155,16 +168,51 @@ class JailTest(unittest.TestCase):
             if role.startswith(("worker", "loader", "scribe")):
                 self.assertEqual(files, {path}, role)
 
+    @harness.not_sanitized("the jail is furnished with libraries there")
     def test_root_directory(self):
-        """Workers, loader and scribe have the empty jail as root and working directory; the agent
-        alone has not."""
+        """Workers, loader, scribe and their launcher have the empty jail as root and working
+        directory, and no other mount; agents and theirs alone have not."""
 
         def look(pid):
-            return os.readlink(f"/proc/{pid}/root"), os.readlink(f"/proc/{pid}/cwd")
+            found = os.stat(f"/proc/{pid}/root/"), os.stat(f"/proc/{pid}/cwd/")
+            return [(info.st_dev, info.st_ino) for info in found], len(
+                proc.read(f"/proc/{pid}/mountinfo").splitlines()
+            )
 
-        for role, (root, cwd) in self.helpers(look).items():
-            expected = "/" if role == "agent" else self.runtime_jail
-            self.assertEqual((root, cwd), (expected, expected), role)
+        jail, host = (
+            (info.st_dev, info.st_ino) for info in (os.stat(self.runtime_jail), os.stat("/"))
+        )
+        for role, (places, mounts) in self.helpers(look).items():
+            outside = role in ("agent", "launcher of agents")
+            self.assertEqual(places, [host if outside else jail] * 2, role)
+            if not outside and ISOLATED:
+                self.assertEqual(mounts, 1, role)
+
+    def test_namespaces(self):
+        """Workers, loader, scribe and their launcher have namespaces of their own for network, IPC,
+        host name, mounts and, but for the launcher, processes; agents for processes alone."""
+
+        def look(pid):
+            return {
+                kind: os.readlink(f"/proc/{pid}/ns/{kind}")
+                for kind in ("net", "ipc", "uts", "mnt", "pid", "user")
+            }
+
+        if not ISOLATED:
+            self.skipTest("this system does not let root make namespaces")
+        host = look(self.jailmapd.pid)
+        for role, found in self.helpers(look).items():
+            own = {kind for kind in found if found[kind] != host[kind]}
+            expected = {"pid"} if role == "agent" else {"net", "ipc", "uts", "mnt", "pid"}
+            if role.startswith("launcher"):
+                expected -= {"pid"}
+            if role == "launcher of agents":
+                expected = set()
+            self.assertEqual(own, expected, role)
+        namespaces = {look(pid)["net"] for pid in (self.alice_worker, self.bob_worker)}
+        self.assertEqual(namespaces, {look(self.scribe)["net"]})
+        devices = proc.read(f"/proc/{self.alice_worker}/net/dev").splitlines()[2:]
+        self.assertEqual([line.split(":")[0].strip() for line in devices], ["lo"])
 
     def test_jail_is_empty(self):
         """The jail is an empty directory of root in which the helpers' user can make nothing."""
@@ -190,9 +238,13 @@ class JailTest(unittest.TestCase):
             self.assertEqual(status["NoNewPrivs"], "1", role)
 
     def test_filters(self):
-        """Every helper runs behind a system call filter."""
-        for role, status in self.helpers(proc.status).items():
-            self.assertEqual(status["Seccomp"], "2", role)
+        """Every process runs behind a system call filter, and a helper behind its launcher's as
+        well."""
+        statuses = self.helpers(proc.status)
+        statuses["monitor"] = proc.status(self.jailmapd.pid)
+        for role, status in statuses.items():
+            count = 1 if role.startswith(("monitor", "launcher")) else 2
+            self.assertEqual((status["Seccomp"], status["Seccomp_filters"]), ("2", str(count)), role)
 
     def test_limits(self):
         """The kernel lets no helper fork, dump its memory, or (worker, agent) write a file."""
@@ -203,10 +255,15 @@ class JailTest(unittest.TestCase):
 
         for role, limits in self.helpers(look).items():
             none = ["Max processes", "Max core file size"]
-            none += ["Max file size"] if role.startswith(("worker", "agent")) else []
+            # Where sanitizers report to a file, that has no limit.
+            if role.startswith(("worker", "agent")) and not harness.sanitized():
+                none += ["Max file size"]
+            if role.startswith("launcher"):
+                continue  # it starts the others, who have a limit from birth
             for name in none:
                 self.assertEqual(limits[name], ["0", "0"], f"{role}: {name}")
 
+    @harness.not_sanitized("helpers keep standard error there, for reports")
     def test_descriptors(self):
         """Each process has exactly the descriptors that its work needs, and nothing it was not
         given."""
@@ -222,6 +279,14 @@ class JailTest(unittest.TestCase):
             # The bridge, the log that is standard error here, and syslog where there is one.
             "scribe": {"/dev/null": 3, "seqpacket": 1, self.jailmapd.log_path: 1},
         }
+        # The bridge, the programs that it may start, and what its namespace's first process watches.
+        for name, programs in (
+            ("the jail", ("worker", "loader", "scribe")),
+            ("agents", ("agent-nss",)),
+        ):
+            files = {os.path.join(workspace().libexec, "jailmap-" + end): 1 for end in programs}
+            pipe = {"pipe": 1} if ISOLATED else {}
+            expected["launcher of " + name] = {"/dev/null": 3, "seqpacket": 1, **pipe, **files}
         found = self.helpers(kinds)
         found["scribe"].pop("datagram", None)
         self.assertEqual(found, expected)

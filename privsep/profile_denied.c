@@ -1,16 +1,23 @@
 /*
- * What jailmap-agent-nss must not ask of the kernel. Entered by the agent before it reads anything.
- * NSS modules are code of other projects that opens files and sockets of its choosing, so this is a
- * list of what no name service needs, not of what it does need; Landlock and the unprivileged user
- * stand behind it. Opening for writing gets an error, as modules may try it; the rest kills.
+ * What the launchers and jailmap-agent-nss must not ask of the kernel. Entered by a launcher before
+ * it starts anything, and by an agent before it reads anything. NSS modules are code of other
+ * projects that opens files and sockets of its choosing, so this is a list of what no name service
+ * needs, not of what it does need; Landlock and the unprivileged user stand behind it. A launcher
+ * has the same list but for execve: what it starts has it from birth, and each adds its own, so
+ * nothing here may be what a helper needs. Opening for writing gets an error, as modules may try
+ * it; the rest kills.
  */
 #include "privsep/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <asm/sockios.h>
+
+#include "privsep/bridge.h"
 
 #define KILL      SCMP_ACT_KILL_PROCESS
 #define REFUSE(e) SCMP_ACT_ERRNO(e)
@@ -18,15 +25,24 @@
     {                                                                                              \
         SCMP_A##n(SCMP_CMP_MASKED_EQ, (f), (f))                                                    \
     }
-#define SYS_FCHMODAT2 452 /* newer than Debian 12's headers */
+/* The kernel takes 32 bits of these, and a filter sees 64: the rest must not hide them. */
+#define LOW(n, v)     SCMP_A##n(SCMP_CMP_MASKED_EQ, 0xffffffff, (v))
+#define NEW(flag)     SCMP_A0(SCMP_CMP_MASKED_EQ, (flag), (flag))
+#define CODE(p)       SCMP_A2(SCMP_CMP_MASKED_EQ, (p), (p))
+#define WRITABLE_CODE CODE(PROT_WRITE | PROT_EXEC)
+#define NEW_CODE      CODE(PROT_EXEC)
+/* Newer than Debian 12's headers: */
+#define SYS_FCHMODAT2      452
+#define SYS_SETXATTRAT     463
+#define SYS_REMOVEXATTRAT  466
+#define SYS_OPEN_TREE_ATTR 467
+#define SYS_FILE_SETATTR   469
 #define ACCESS(n, m)                                                                               \
     {                                                                                              \
         SCMP_A##n(SCMP_CMP_MASKED_EQ, O_ACCMODE, (m))                                              \
     }
 
-static const struct profile_rule rules[] = {
-    {SCMP_SYS(execve), KILL, 0, {{0}}, "another program"},
-    {SCMP_SYS(execveat), KILL, 0, {{0}}, "another program"},
+static const struct profile_rule common[] = {
     {SCMP_SYS(ptrace), KILL, 0, {{0}}, "other processes"},
     {SCMP_SYS(process_vm_readv), KILL, 0, {{0}}, "other processes"},
     {SCMP_SYS(process_vm_writev), KILL, 0, {{0}}, "other processes"},
@@ -44,16 +60,16 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(ioprio_set), KILL, 0, {{0}}, "other processes' time"},
     {SCMP_SYS(sched_setscheduler), KILL, 0, {{0}}, "other processes' time"},
     {SCMP_SYS(sched_setparam), KILL, 0, {{0}}, "other processes' time"},
-    {SCMP_SYS(sched_setattr), KILL, 0, {{0}}, "other processes' time"},
+    {SCMP_SYS(sched_setattr), KILL, 1, {SCMP_A0(SCMP_CMP_NE, 0, 0)}, "other processes' time"},
     {SCMP_SYS(sched_setaffinity), KILL, 0, {{0}}, "other processes' time"},
     {SCMP_SYS(migrate_pages), KILL, 0, {{0}}, "other processes' memory"},
     {SCMP_SYS(move_pages), KILL, 0, {{0}}, "other processes' memory"},
     {SCMP_SYS(process_mrelease), KILL, 0, {{0}}, "other processes' memory"},
-    {SCMP_SYS(fcntl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, F_SETOWN, 0)}, "signals to others"},
-    {SCMP_SYS(fcntl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, F_SETOWN_EX, 0)}, "signals to others"},
-    {SCMP_SYS(fcntl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, F_SETSIG, 0)}, "signals to others"},
-    {SCMP_SYS(ioctl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, FIOSETOWN, 0)}, "signals to others"},
-    {SCMP_SYS(ioctl), KILL, 1, {SCMP_A1(SCMP_CMP_EQ, SIOCSPGRP, 0)}, "signals to others"},
+    {SCMP_SYS(fcntl), KILL, 1, {LOW(1, F_SETOWN)}, "signals to others"},
+    {SCMP_SYS(fcntl), KILL, 1, {LOW(1, F_SETOWN_EX)}, "signals to others"},
+    {SCMP_SYS(fcntl), KILL, 1, {LOW(1, F_SETSIG)}, "signals to others"},
+    {SCMP_SYS(ioctl), KILL, 1, {LOW(1, FIOSETOWN)}, "signals to others"},
+    {SCMP_SYS(ioctl), KILL, 1, {LOW(1, SIOCSPGRP)}, "signals to others"},
     {SCMP_SYS(setuid), KILL, 0, {{0}}, "identity"},
     {SCMP_SYS(setgid), KILL, 0, {{0}}, "identity"},
     {SCMP_SYS(setreuid), KILL, 0, {{0}}, "identity"},
@@ -86,6 +102,22 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(swapon), KILL, 0, {{0}}, "file system"},
     {SCMP_SYS(swapoff), KILL, 0, {{0}}, "file system"},
     {SCMP_SYS(quotactl), KILL, 0, {{0}}, "file system"},
+    {SCMP_SYS(mmap), KILL, 1, {WRITABLE_CODE}, "code of its own making"},
+    {SCMP_SYS(mprotect), KILL, 1, {NEW_CODE}, "code of its own making"},
+    {SCMP_SYS(pkey_mprotect), KILL, 1, {NEW_CODE}, "code of its own making"},
+    {SCMP_SYS(personality), KILL, 0, {{0}}, "code of its own making"},
+    {SCMP_SYS(shmget), KILL, 0, {{0}}, "what outlives a process"},
+    {SCMP_SYS(semget), KILL, 0, {{0}}, "what outlives a process"},
+    {SCMP_SYS(msgget), KILL, 0, {{0}}, "what outlives a process"},
+    {SCMP_SYS(mq_open), KILL, 0, {{0}}, "what outlives a process"},
+    {SCMP_SYS(clone), KILL, 1, {NEW(CLONE_NEWUSER)}, "namespaces"},
+    {SCMP_SYS(clone), KILL, 1, {NEW(CLONE_NEWNS)}, "namespaces"},
+    {SCMP_SYS(clone), KILL, 1, {NEW(CLONE_NEWNET)}, "namespaces"},
+    {SCMP_SYS(clone), KILL, 1, {NEW(CLONE_NEWPID)}, "namespaces"},
+    {SCMP_SYS(clone), KILL, 1, {NEW(CLONE_NEWIPC)}, "namespaces"},
+    {SCMP_SYS(clone), KILL, 1, {NEW(CLONE_NEWUTS)}, "namespaces"},
+    {SCMP_SYS(clone), KILL, 1, {NEW(CLONE_NEWCGROUP)}, "namespaces"},
+    {SCMP_SYS(clone3), REFUSE(ENOSYS), 0, {{0}}, "its flags are beyond a filter's reach"},
     {SCMP_SYS(unshare), KILL, 0, {{0}}, "namespaces"},
     {SCMP_SYS(setns), KILL, 0, {{0}}, "namespaces"},
     {SCMP_SYS(init_module), KILL, 0, {{0}}, "kernel"},
@@ -117,6 +149,8 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(open), REFUSE(EACCES), 1, ACCESS(1, O_RDWR), "opening for writing"},
     {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_WRONLY), "opening for writing"},
     {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_RDWR), "opening for writing"},
+    {SCMP_SYS(open), REFUSE(EACCES), 1, ACCESS(1, O_ACCMODE), "opening to change"},
+    {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_ACCMODE), "opening to change"},
     {SCMP_SYS(open), REFUSE(EACCES), 1, FLAG(1, O_CREAT), "making files"},
     {SCMP_SYS(open), REFUSE(EACCES), 1, FLAG(1, O_TRUNC), "emptying files"},
     {SCMP_SYS(openat), REFUSE(EACCES), 1, FLAG(2, O_CREAT), "making files"},
@@ -146,8 +180,32 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(utime), REFUSE(EACCES), 0, {{0}}, "attributes"},
     {SCMP_SYS(futimesat), REFUSE(EACCES), 0, {{0}}, "attributes"},
     {SYS_FCHMODAT2, REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SYS_SETXATTRAT, REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SYS_REMOVEXATTRAT, REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SYS_FILE_SETATTR, REFUSE(EACCES), 0, {{0}}, "attributes"},
+    {SYS_OPEN_TREE_ATTR, KILL, 0, {{0}}, "file system"},
     {SCMP_SYS(openat2), REFUSE(ENOSYS), 0, {{0}}, "its flags are beyond a filter's reach"},
 };
 
-const struct profile profile_agent_nss = {"jailmap-agent-nss", SCMP_ACT_ALLOW,
-                                          sizeof rules / sizeof rules[0], rules};
+/* Agents alone: what a launcher does for what it starts, and what needs files. */
+static const struct profile_rule agents[] = {
+    {SCMP_SYS(prctl), KILL, 1, {LOW(0, PR_SET_PDEATHSIG)}, "to outlive the monitor"},
+    {SCMP_SYS(prctl), KILL, 1, {LOW(0, PR_SET_DUMPABLE)}, "to be read by others"},
+    {SCMP_SYS(memfd_create), REFUSE(EACCES), 0, {{0}}, "code of its own making"},
+    {SCMP_SYS(execve), KILL, 0, {{0}}, "another program"},
+    {SCMP_SYS(execveat), KILL, 0, {{0}}, "another program"},
+};
+
+/* The first process of the pid namespace: it waits for the launcher to end. */
+static const struct profile_rule anchor[] = {
+    {SCMP_SYS(read), 0, 1, {SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)}, "the end of the launcher"},
+    {SCMP_SYS(restart_syscall), 0, 0, {{0}}, "that, after SIGSTOP and SIGCONT"},
+    {SCMP_SYS(exit_group), 0, 0, {{0}}, "the end"},
+};
+
+const struct profile profile_launcher = {
+    "jailmap-launcher", SCMP_ACT_ALLOW, {PROFILE_PART(common)}};
+const struct profile profile_agent_nss = {
+    "jailmap-agent-nss", SCMP_ACT_ALLOW, {PROFILE_PART(common), PROFILE_PART(agents)}};
+const struct profile profile_anchor = {
+    "jailmap-launcher", SCMP_ACT_KILL_PROCESS, {PROFILE_PART(anchor)}};
