@@ -17,6 +17,8 @@
 #include "privsep/bridge.h"
 #include "proto/proxymap.h"
 
+#define PENDING_BASE (UINT64_C(128) << 20) /* max-pending, and 16 of the longest requests */
+
 /* Where an allow section names a table; kept because its line is known only while it is parsed. */
 struct mention {
     const cfg_t *section;
@@ -39,9 +41,11 @@ static struct {
     size_t nmentions;
 } reading;
 
-/* Keeps the first complaint: what follows is mostly its consequence. Returns -1. */
+/* Keeps the first complaint: what follows is mostly its consequence. It is one line, whatever a
+ * value holds that it quotes. Returns -1. */
 __attribute__((format(printf, 2, 3))) static int complain(int line, const char *format, ...)
 {
+    char text[2048];
     va_list ap;
     int n;
 
@@ -51,9 +55,11 @@ __attribute__((format(printf, 2, 3))) static int complain(int line, const char *
         line = reading.lines;
     n = snprintf(reading.why, reading.len, "%s:%d: ", reading.path, line);
     va_start(ap, format);
-    if (n >= 0 && (size_t)n < reading.len)
-        vsnprintf(reading.why + n, reading.len - (size_t)n, format, ap);
+    vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
+    if (n >= 0 && (size_t)n < reading.len)
+        policy_printable((struct slice){text, strlen(text)}, reading.why + n,
+                         reading.len - (size_t)n);
     return -1;
 }
 
@@ -239,6 +245,11 @@ static int check_symlinks_value(cfg_t *cfg, cfg_opt_t *opt)
     return check_word(cfg, opt, (const char *const[]){"refuse", "follow", NULL});
 }
 
+static int check_sandbox_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+    return check_word(cfg, opt, (const char *const[]){"available", "strict", NULL});
+}
+
 /* Every whole number of the grammar, with its bounds. */
 static const struct range {
     const char *section; /* NULL: outside of all */
@@ -254,6 +265,8 @@ static const struct range {
     {"listen", "answer-timeout", 1, 86400, "1 to 86400 seconds"},
     {"listen", "workers", 1, 64, "1 to 64"},
     {"listen", "clients-per-worker", 1, 4096, "1 to 4096"},
+    {"listen", "max-use", 1, 1000000000, "1 to 1000000000"},
+    {"listen", "max-pending", 4, 1 << 20, "4 to 1048576 MB"},
     {"table", "load-time", 1, 86400, "1 to 86400 seconds"},
     {"table", "load-memory", 16, 1 << 20, "16 to 1048576 MB"},
     {"table", "image-size", 1, 4095, "1 to 4095 MB"},
@@ -363,6 +376,21 @@ static char *copy(const char *text)
     return c;
 }
 
+/* A limit under which one client alone, with the longest request, would be closed is a mistake. */
+static int take_pending(struct policy_listen *l, cfg_t *sec)
+{
+    uint64_t given = (uint64_t)cfg_getint(sec, "max-pending") << 20;
+
+    l->max_pending = given != 0 ? given : PENDING_BASE + UINT64_C(16) * l->max_request;
+    if (l->max_pending < UINT64_C(4) * l->max_request)
+        return complain(sec->line,
+                        "max-pending = %llu is less than 4 times max-request; at least %llu is "
+                        "expected",
+                        (unsigned long long)given >> 20,
+                        ((unsigned long long)l->max_request * 4 + (1 << 20) - 1) >> 20);
+    return 0;
+}
+
 static int take_listen(struct policy_listen *l, cfg_t *sec)
 {
     l->line = sec->line;
@@ -374,7 +402,9 @@ static int take_listen(struct policy_listen *l, cfg_t *sec)
     l->answer_timeout = (unsigned)cfg_getint(sec, "answer-timeout");
     l->workers = (unsigned)cfg_getint(sec, "workers");
     l->clients_per_worker = (unsigned)cfg_getint(sec, "clients-per-worker");
-    if (l->path == NULL || find_user(sec->line, cfg_getstr(sec, "owner"), &l->uid, NULL) != 0)
+    l->max_use = (unsigned)cfg_getint(sec, "max-use");
+    if (take_pending(l, sec) != 0 || l->path == NULL ||
+        find_user(sec->line, cfg_getstr(sec, "owner"), &l->uid, NULL) != 0)
         return -1;
     return find_group(sec->line, cfg_getstr(sec, "group"), &l->gid);
 }
@@ -485,6 +515,7 @@ static int take_policy(struct policy *policy, cfg_t *cfg)
     policy->runtime_line = reading.runtime_line;
     policy->libexec_line = reading.libexec_line;
     policy->loaders = (unsigned)cfg_getint(cfg, "loaders");
+    policy->strict = strcmp(cfg_getstr(cfg, "sandbox"), "strict") == 0;
     policy->user = copy(cfg_getstr(cfg, "user"));
     policy->runtime_dir = copy(cfg_getstr(cfg, "runtime-dir"));
     policy->libexec_dir = copy(cfg_getstr(cfg, "libexec-dir"));
@@ -501,6 +532,7 @@ static void set_checks(cfg_t *cfg)
     cfg_set_validate_func(cfg, "user", check_user_value);
     cfg_set_validate_func(cfg, "runtime-dir", check_path_value);
     cfg_set_validate_func(cfg, "libexec-dir", check_path_value);
+    cfg_set_validate_func(cfg, "sandbox", check_sandbox_value);
     cfg_set_validate_func(cfg, "listen", check_listen);
     cfg_set_validate_func(cfg, "listen|protocol", check_protocol_value);
     cfg_set_validate_func(cfg, "listen|owner", check_owner_value);
@@ -545,6 +577,31 @@ static FILE *prepare(FILE *fp)
     return size == 0 ? fopen("/dev/null", "r") : fmemopen(reading.text, size, "r");
 }
 
+/* Where libconfuse is: it counts the lines of a section in that section until it is over. */
+static int line_now(cfg_t *cfg)
+{
+    static const char *const sections[] = {"listen", "table", "allow"};
+    int line = cfg->line;
+
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
+        unsigned n = cfg_size(cfg, sections[i]);
+        const cfg_t *last = n > 0 ? cfg_getnsec(cfg, sections[i], n - 1) : NULL;
+
+        if (last != NULL && last->line > line)
+            line = last->line;
+    }
+    return line;
+}
+
+static bool parse(cfg_t *cfg, FILE *fp)
+{
+    if (cfg_parse_fp(cfg, fp) == CFG_SUCCESS)
+        return true;
+    /* Not the first complaint but where libconfuse has no words: for the name "". */
+    complain(line_now(cfg), "an option without a name; `name = value` or a section is expected");
+    return false;
+}
+
 /* As text: 400 and 0400 are not the same number, and only one of them is meant. */
 static int parse_mode(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
@@ -574,6 +631,8 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         CFG_INT("answer-timeout", 60, CFGF_NONE),
         CFG_INT("workers", 2, CFGF_NONE),
         CFG_INT("clients-per-worker", 256, CFGF_NONE),
+        CFG_INT("max-use", 100000, CFGF_NONE),
+        CFG_INT("max-pending", 0, CFGF_NONE),
         CFG_END(),
     };
     cfg_opt_t table_opts[] = {
@@ -591,6 +650,7 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         CFG_STR("user", "_jailmap", CFGF_NONE),
         CFG_STR("runtime-dir", "/run/jailmap", CFGF_NONE),
         CFG_STR("libexec-dir", JAILMAP_LIBEXECDIR, CFGF_NONE),
+        CFG_STR("sandbox", "available", CFGF_NONE),
         CFG_INT("loaders", 8, CFGF_NONE),
         CFG_SEC("listen", listen_opts, many),
         CFG_SEC("table", table_opts, many),
@@ -611,8 +671,7 @@ struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
         cfg_set_error_function(cfg, confuse_error);
         set_checks(cfg);
         cfg->filename = strdup(path);
-        good =
-            cfg_parse_fp(cfg, fp) == CFG_SUCCESS && why[0] == '\0' && take_policy(policy, cfg) == 0;
+        good = parse(cfg, fp) && why[0] == '\0' && take_policy(policy, cfg) == 0;
     }
     if (!good && why[0] == '\0')
         complain(0, "cannot be read: %s", errno != 0 ? strerror(errno) : "out of memory");

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -24,10 +25,12 @@ struct policy_listen {
     mode_t mode;
     int backlog;
     unsigned max_request;        /* bytes */
+    uint64_t max_pending;        /* bytes, of one worker */
     unsigned request_timeout;    /* seconds */
     unsigned answer_timeout;     /* seconds */
     unsigned workers;            /* most for one uid */
     unsigned clients_per_worker; /* most connections of one worker */
+    unsigned max_use;            /* connections after which a worker is replaced */
 };
 
 struct policy_table {
@@ -56,6 +59,7 @@ struct policy {
     gid_t gid;
     char *runtime_dir;
     char *libexec_dir;
+    bool strict;                    /* every wall of the sandbox, or no start */
     unsigned loaders;               /* most at the same time */
     int runtime_line, libexec_line; /* 0: not in the file, the default holds */
     struct policy_listen *listens;

@@ -2,34 +2,43 @@
  * Clients, compartments and workers. Runs in the monitor, with privilege. It may accept a
  * connection, ask the kernel who is there, and pass it on; it must never read from one. Clients of
  * different uids, or of different listeners, never share a worker. What a worker says about tables
- * is looked up in the policy under the identity that the kernel told at accept(2).
+ * is looked up in the policy under the identity that the kernel told at accept(2), and a connection
+ * that a worker hands back must be the one that was passed to it. Each compartment of a uid that
+ * the policy names has places of its own, which no other can take; all others share a few.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "privsep/monitor.h"
 #include "proto/proxymap.h"
 
-#define WORKERS_MOST    64     /* in all */
 #define IDLE_MS         100000 /* a worker without clients ends after this */
-#define MAX_USE         100000 /* a worker takes no more clients after so many, and is replaced */
 #define BACKOFF_MIN_MS  100    /* after a worker that died young, doubled each time */
 #define BACKOFF_MAX_MS  1000
+#define PATIENCE_MS     10000 /* a worker that reads nothing for so long holds up its clients */
 #define STEADY_MS       10000 /* a worker that lived so long starts from the beginning */
 #define STRANGERS_MOST  8     /* workers, in all, of uids that no allow section names */
+#define STRANGERS_BURST 64    /* of their workers that may be started at once */
+#define STRANGERS_MS    100   /* and one more in this time */
+#define HANDBACKS       32    /* clients that a worn worker is asked for at a time */
 #define AGAIN_MS        1000  /* what could not be sent is tried again after this */
 #define BEHIND_MS       20    /* and what a worker has no use for yet */
 #define RELINKS_MOST    8     /* a worker that loses more links to one agent is broken */
-#define WORKER_MEMORY   (UINT64_C(256) << 20) /* and 16 of the largest requests */
-#define CLIENT_MESSAGES 16                    /* what a client can make a worker say, generously */
+#define WORKER_MEMORY   (UINT64_C(64) << 20) /* and twice max-pending, for buffers that grow */
+#define CLIENT_MESSAGES 16                   /* what a client can make a worker say, generously */
 
+/* A connection, as the kernel told of it at accept(2). */
 struct client {
     bool used;
     pid_t pid;
+    uid_t uid;
+    dev_t dev;
+    ino_t ino;
 };
 
 /* What a worker asked for, by table, and what it has been told. */
@@ -43,14 +52,18 @@ struct grant {
 };
 
 /* Kinds of lines that a client can cause, each with its own limit. */
-enum limited { DENIALS, CLOSINGS, REFUSALS, COMPLAINTS, LIMITED };
+enum limited { DENIALS, CLOSINGS, REFUSALS, COMPLAINTS, DEATHS, LIMITED };
 static const char *const limited_names[LIMITED] = {"denials", "clients closed", "clients refused",
-                                                   "complaints of workers"};
+                                                   "complaints of workers", "workers that died"};
 
+/* One of a stranger, a uid that no allow section names, is there while it has a worker. */
 struct compartment {
     size_t listener;
     uid_t uid;
-    unsigned workers;
+    bool stranger;
+    bool suspect; /* none of its workers is asked for clients any more: see worker_gone() */
+    unsigned workers, clients;
+    struct worker *worn;        /* the one that is to hand its clients back, if any */
     uint64_t start_at, backoff; /* no worker is started before, after one died */
     struct log_limit limits[LIMITED];
     struct compartment *next;
@@ -62,6 +75,7 @@ struct worker {
     struct grant *grants;
     struct client *clients; /* as many as one worker may have; the index is the client's number */
     unsigned nclients, served;
+    unsigned asked_back; /* clients that it has been asked for, and has not handed back yet */
     uint64_t idle_since;
     uint64_t again_at; /* NEVER, or when to tell it what could not be told */
     struct worker *next;
@@ -69,7 +83,7 @@ struct worker {
 
 static struct compartment *compartments;
 static struct worker *workers;
-static unsigned nworkers;
+static struct log_limit strangers_limits[LIMITED]; /* there may be 65,536 of them on one day */
 
 static const struct policy_listen *listen_of(const struct compartment *c)
 {
@@ -86,22 +100,32 @@ static const char *identity(const struct worker *w, uint32_t client)
     return text;
 }
 
-/* Says what was held back in intervals that are over at now. */
-static void tell_held(struct compartment *c, uint64_t now)
+/* Says what was held back in intervals that are over at now; c is NULL for all strangers. Returns
+ * when to come again. */
+static uint64_t tell_held(struct compartment *c, uint64_t now)
 {
-    for (int i = 0; i < LIMITED; i++) {
-        unsigned held = log_held(&c->limits[i], now);
+    struct log_limit *limits = c != NULL ? c->limits : strangers_limits;
+    uint64_t next = NEVER;
 
-        if (held > 0)
+    for (int i = 0; i < LIMITED; i++) {
+        unsigned held = log_held(&limits[i], now);
+
+        if (held > 0 && c != NULL)
             log_line(LOG_WARNING, "%u more %s for uid %u on %s", held, limited_names[i],
                      (unsigned)c->uid, listen_of(c)->path);
+        else if (held > 0)
+            log_line(LOG_WARNING, "%u more %s for users whom no allow section names", held,
+                     limited_names[i]);
+        if (limits[i].until != 0 && limits[i].until < next)
+            next = limits[i].until;
     }
+    return next;
 }
 
 static bool log_about(struct compartment *c, enum limited kind)
 {
-    tell_held(c, monitor_now());
-    return log_allow(&c->limits[kind]);
+    tell_held(c->stranger ? NULL : c, monitor_now());
+    return log_allow(c->stranger ? &strangers_limits[kind] : &c->limits[kind]);
 }
 
 static bool is_client(const struct worker *w, uint32_t number)
@@ -261,38 +285,52 @@ static void handle_open(struct worker *w, const struct bridge_msg *msg)
     tell(w, index);
 }
 
+static void take_client(struct worker *w, uint32_t number, const struct client *client)
+{
+    w->clients[number] = *client;
+    w->clients[number].used = true;
+    w->nclients++;
+    w->compartment->clients++;
+    w->idle_since = monitor_now();
+}
+
+static void drop_client(struct worker *w, uint32_t number)
+{
+    w->clients[number].used = false;
+    w->nclients--;
+    w->compartment->clients--;
+    w->idle_since = monitor_now();
+}
+
 /* CLOSED: client. */
 static void handle_closed(struct worker *w, const struct bridge_msg *msg)
 {
     uint32_t client = msg->body.CLOSED.client;
 
-    if (!is_client(w, client)) {
+    if (is_client(w, client))
+        drop_client(w, client);
+    else
         child_end(w->child, "it closes a client that it does not have");
-        return;
-    }
-    w->clients[client].used = false;
-    if (--w->nclients == 0)
-        w->idle_since = monitor_now();
 }
 
 /* An image that is none, or a link whose other end has gone: that one is made anew. */
 static void handle_bad_table(struct worker *w, uint32_t ref, struct slice text)
 {
     char escaped[256];
+    size_t i = 0;
 
-    for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        if (!w->grants[i].asked || w->grants[i].ref != ref)
-            continue;
-        if (text.len > 0) {
-            if (log_about(w->compartment, COMPLAINTS))
-                table_spoiled(i, policy_printable(text, escaped, sizeof escaped));
-        } else if (++w->grants[i].relinks > RELINKS_MOST) {
-            child_end(w->child, "it loses its links to an agent again and again");
-            return;
-        } else { /* in a while: the agent may be about to go, and a new one tells by itself */
-            w->grants[i].linked = 0;
-            w->again_at = monitor_now() + AGAIN_MS;
-        }
+    while (i < monitor_policy->ntables && !(w->grants[i].asked && w->grants[i].ref == ref))
+        i++;
+    if (i == monitor_policy->ntables) {
+        child_end(w->child, "it speaks of a table that it does not have");
+    } else if (text.len > 0) {
+        if (log_about(w->compartment, COMPLAINTS))
+            table_spoiled(i, policy_printable(text, escaped, sizeof escaped));
+    } else if (++w->grants[i].relinks > RELINKS_MOST) {
+        child_end(w->child, "it loses its links to an agent again and again");
+    } else { /* in a while: the agent may be about to go, and a new one tells by itself */
+        w->grants[i].linked = 0;
+        w->again_at = monitor_now() + AGAIN_MS;
     }
 }
 
@@ -329,6 +367,11 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
     case EVENT_NOT_READING:
         snprintf(reason, sizeof reason, "it does not read its answers");
         break;
+    case EVENT_OVER_PENDING:
+        snprintf(reason, sizeof reason,
+                 "with it, more bytes would be pending in its worker than max-pending, %u MB",
+                 (unsigned)(l->max_pending >> 20));
+        break;
     default:
         child_end(w->child, "it reports an event that it cannot have");
         return;
@@ -337,33 +380,26 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
         log_line(LOG_WARNING, "closed client %s: %s", identity(w, event->subject), reason);
 }
 
-static void worker_message(struct child *child, const struct bridge_msg *msg)
-{
-    struct worker *w = child->owner;
-
-    if (msg->type == MSG_OPEN)
-        handle_open(w, msg);
-    else if (msg->type == MSG_CLOSED)
-        handle_closed(w, msg);
-    else
-        handle_event(w, msg);
-}
-
 /* ---- workers ---- */
 
 static void free_worker(struct worker *w)
 {
+    struct compartment *c = w->compartment;
     struct worker **at = &workers;
 
     while (*at != w)
         at = &(*at)->next;
     *at = w->next;
-    w->compartment->workers--;
-    nworkers--;
+    c->workers--;
+    c->clients -= w->nclients;
+    if (c->worn == w)
+        c->worn = NULL;
     free(w->grants);
     free(w->clients);
     free(w);
 }
+
+static void worker_message(struct child *child, const struct bridge_msg *msg);
 
 static void worker_gone(struct child *child, const char *how)
 {
@@ -371,6 +407,10 @@ static void worker_gone(struct child *child, const char *how)
     struct compartment *c = w->compartment;
     uint64_t now = monitor_now();
 
+    /* What it sent instead of a connection may still be open: see bridge_discard(). Once is enough,
+     * and the place of a second worn worker pays for it. */
+    if (child->state == STATE_DRAIN && child->verdict != NULL)
+        c->suspect = true;
     if (now - child->started >= STEADY_MS)
         c->backoff = 0;
     c->start_at = now + c->backoff;
@@ -378,14 +418,16 @@ static void worker_gone(struct child *child, const char *how)
         c->backoff = BACKOFF_MIN_MS;
     else if (c->backoff * 2 <= BACKOFF_MAX_MS)
         c->backoff *= 2;
-    log_line(LOG_WARNING, "worker pid %d for uid %u on %s died: %s; it had %u clients",
-             (int)child->pid, (unsigned)c->uid, listen_of(c)->path,
-             how != NULL ? how : "it ended by itself", w->nclients);
+    if (log_about(c, DEATHS))
+        log_line(LOG_WARNING, "worker pid %d for uid %u on %s died: %s; it had %u clients",
+                 (int)child->pid, (unsigned)c->uid, listen_of(c)->path,
+                 how != NULL ? how : "it ended by itself", w->nclients);
     free_worker(w);
 }
 
 static const struct child_ops worker_ops = {.role = ROLE_WORKER,
                                             .what = "worker",
+                                            .patience = PATIENCE_MS,
                                             .message = worker_message,
                                             .writable = worker_writable,
                                             .gone = worker_gone};
@@ -395,9 +437,10 @@ static struct worker *start_worker(struct compartment *c)
     const struct policy_listen *l = listen_of(c);
     struct spawn limits = {.descriptors = l->clients_per_worker + monitor_policy->ntables + 64,
                            .file_size = 0,
-                           .memory = WORKER_MEMORY + UINT64_C(16) * l->max_request,
+                           .memory = WORKER_MEMORY + 2 * l->max_pending,
                            .cpu_seconds = SPAWN_UNLIMITED};
-    struct msg_serve serve = {l->max_request, l->request_timeout, l->answer_timeout};
+    struct msg_serve serve = {l->max_pending, l->max_request, l->request_timeout, l->answer_timeout,
+                              0};
     struct worker *w = calloc(1, sizeof *w);
     char title[192];
 
@@ -407,13 +450,14 @@ static struct worker *start_worker(struct compartment *c)
         w->clients = calloc(l->clients_per_worker, sizeof *w->clients);
     }
     if (w != NULL && w->grants != NULL && w->clients != NULL)
-        w->child = child_start(&worker_ops, w, HELPER_WORKER, &limits, true, title);
+        w->child = child_start(&worker_ops, w, HELPER_WORKER, &limits, title);
     if (w == NULL || w->child == NULL) {
         if (w != NULL) {
             free(w->grants);
             free(w->clients);
         }
         free(w);
+        c->start_at = monitor_now() + BACKOFF_MAX_MS;
         return NULL;
     }
     w->compartment = c;
@@ -421,13 +465,13 @@ static struct worker *start_worker(struct compartment *c)
     w->again_at = NEVER;
     w->next = workers;
     workers = w;
-    nworkers++;
     c->workers++;
     child_send(w->child, MSG_SERVE, &serve, NULL, 0, NULL);
     w->child->state = STATE_SERVE;
     return w;
 }
 
+/* A new one of a stranger is to be let go with forget_stranger(), if it gets no worker. */
 static struct compartment *find_compartment(size_t listener, uid_t uid)
 {
     struct compartment *c;
@@ -440,9 +484,37 @@ static struct compartment *find_compartment(size_t listener, uid_t uid)
         return NULL;
     c->listener = listener;
     c->uid = uid;
+    c->stranger = !policy_knows(monitor_policy, uid);
     c->next = compartments;
     compartments = c;
     return c;
+}
+
+static void forget_stranger(struct compartment *c)
+{
+    struct compartment **at = &compartments;
+
+    if (!c->stranger || c->workers > 0)
+        return;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    free(c);
+}
+
+/* The most workers for c, besides a worn one that hands its clients back. */
+static unsigned workers_most(const struct compartment *c)
+{
+    return c->stranger ? 1 : listen_of(c)->workers;
+}
+
+unsigned clients_workers_most(void)
+{
+    unsigned most = STRANGERS_MOST;
+
+    for (size_t i = 0; i < monitor_policy->nlistens; i++)
+        most += (monitor_policy->listens[i].workers + 1) * (unsigned)monitor_policy->nallows;
+    return most;
 }
 
 static void release_worker(struct worker *w)
@@ -451,184 +523,243 @@ static void release_worker(struct worker *w)
     free_worker(w);
 }
 
-static bool is_idle(const struct worker *w, const struct compartment *c)
+/*
+ * Is there a place for one more stranger's worker? One that is idle makes room; but starting them
+ * is work that takes time from all, so their pace is limited.
+ */
+static bool stranger_place(uint64_t now, const char **why)
 {
-    (void)c;
-    return w->nclients == 0;
-}
-
-static bool is_worn(const struct worker *w, const struct compartment *c)
-{
-    return w->compartment == c && w->served >= MAX_USE;
-}
-
-static bool is_strangers(const struct worker *w, const struct compartment *c)
-{
-    (void)c;
-    return !policy_knows(monitor_policy, w->compartment->uid);
-}
-
-static bool is_idle_strangers(const struct worker *w, const struct compartment *c)
-{
-    return is_idle(w, c) && is_strangers(w, c);
-}
-
-/* Lets that worker go, of those that fit, which was used longest ago. False: none fits. */
-static bool release_one(bool (*fits)(const struct worker *, const struct compartment *),
-                        const struct compartment *c)
-{
-    struct worker *best = NULL;
-
-    for (struct worker *w = workers; w != NULL; w = w->next)
-        if (fits(w, c) && (best == NULL || w->idle_since < best->idle_since))
-            best = w;
-    if (best != NULL)
-        release_worker(best);
-    return best != NULL;
-}
-
-static unsigned strangers(void)
-{
+    static uint64_t paid_until;
+    struct worker *idle = NULL;
     unsigned count = 0;
 
-    for (struct worker *w = workers; w != NULL; w = w->next)
-        count += is_strangers(w, NULL);
-    return count;
-}
-
-/*
- * Is there room for one more worker of c? Idle ones make room for it, and so do its own worn ones
- * whose last clients stay for ever: those find the connection closed, and connect again.
- */
-static bool make_room(struct compartment *c, const char **why)
-{
-    while (c->workers >= 2 * listen_of(c)->workers && release_one(is_worn, c))
-        ;
-    *why = "all workers of all clients are in use";
-    if (nworkers >= WORKERS_MOST && !release_one(is_idle, NULL))
-        return false;
     *why = "too many users whom no allow section names";
-    return policy_knows(monitor_policy, c->uid) || strangers() < STRANGERS_MOST ||
-           release_one(is_idle_strangers, NULL);
+    for (struct worker *w = workers; w != NULL; w = w->next) {
+        if (!w->compartment->stranger)
+            continue;
+        count++;
+        if (w->nclients == 0 && (idle == NULL || w->idle_since < idle->idle_since))
+            idle = w;
+    }
+    if (paid_until < now)
+        paid_until = now;
+    if ((count >= STRANGERS_MOST && idle == NULL) ||
+        paid_until - now > STRANGERS_BURST * STRANGERS_MS)
+        return false;
+    paid_until += STRANGERS_MS;
+    if (count >= STRANGERS_MOST)
+        release_worker(idle);
+    return true;
 }
 
 /* The least busy worker that takes one more; another is started when there is none. */
 static struct worker *find_worker(struct compartment *c, uint64_t now, const char **why)
 {
-    const struct policy_listen *l = listen_of(c);
     struct worker *best = NULL;
     unsigned in_use = 0;
 
     for (struct worker *w = workers; w != NULL; w = w->next) {
-        if (w->compartment != c || w->child->io.fd < 0 || w->served >= MAX_USE)
+        if (w->compartment != c || w->child->io.fd < 0 || w == c->worn)
             continue;
         in_use++;
-        if (w->nclients < l->clients_per_worker && (best == NULL || w->nclients < best->nclients))
+        if (w->nclients < listen_of(c)->clients_per_worker &&
+            (best == NULL || w->nclients < best->nclients))
             best = w;
     }
     if (best != NULL)
         return best;
     *why = "all its workers are full";
-    if (in_use >= l->workers)
+    if (in_use >= workers_most(c))
         return NULL;
     *why = "its workers die; the next one waits";
-    if (now < c->start_at || !make_room(c, why))
+    if (now < c->start_at || c->workers > workers_most(c))
+        return NULL;
+    if (c->stranger && !stranger_place(now, why))
         return NULL;
     *why = "no worker can be started";
     return start_worker(c);
 }
 
-static bool pass_on(struct worker *w, int fd, pid_t pid, uint64_t now)
+static bool pass_on(struct worker *w, int fd, const struct client *client, bool greeted)
 {
-    struct msg_client body = {0};
+    struct msg_client body = {0, greeted};
 
     while (w->clients[body.client].used)
         body.client++;
     if (!child_send(w->child, MSG_CLIENT, &body, NULL, 0, &fd))
         return false;
-    w->clients[body.client] = (struct client){true, pid};
-    w->nclients++;
-    w->served++;
-    w->idle_since = now;
+    take_client(w, body.client, client);
     child_credit(w->child, CLIENT_MESSAGES);
     return true;
+}
+
+/* Asks the kernel. A socket first: the file system of another file could keep fstat(2) waiting. */
+static bool look_at(int fd, struct client *client)
+{
+    struct ucred peer;
+    struct stat st;
+    socklen_t len = sizeof peer;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || fstat(fd, &st) != 0)
+        return false;
+    *client = (struct client){true, peer.pid, peer.uid, st.st_dev, st.st_ino};
+    return true;
+}
+
+static void refuse(struct compartment *c, const struct client *client, const char *why)
+{
+    if (log_about(c, REFUSALS))
+        log_line(LOG_WARNING, "refused client uid %u pid %d on %s: %s", (unsigned)client->uid,
+                 (int)client->pid, listen_of(c)->path, why);
 }
 
 int client_accept(size_t listener, int listen_fd, uint64_t now)
 {
     int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    struct ucred peer;
-    socklen_t len = sizeof peer;
+    struct client client;
     struct compartment *c = NULL;
     struct worker *w = NULL;
-    const char *why = "out of memory";
+    const char *why = "all its workers are full";
 
     if (fd < 0)
         return errno;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
-        c = find_compartment(listener, peer.uid);
-    if (c != NULL)
+    if (look_at(fd, &client))
+        c = find_compartment(listener, client.uid);
+    /* Those of a worn worker count: there must be room where they go. */
+    if (c != NULL && c->clients < workers_most(c) * listen_of(c)->clients_per_worker)
         w = find_worker(c, now, &why);
-    if (w != NULL && !pass_on(w, fd, peer.pid, now)) {
+    if (w != NULL && !pass_on(w, fd, &client, false)) {
         why = "its worker is too busy";
         w = NULL;
     }
-    if (w == NULL && c != NULL && log_about(c, REFUSALS))
-        log_line(LOG_WARNING, "refused client uid %u pid %d on %s: %s", (unsigned)peer.uid,
-                 (int)peer.pid, listen_of(c)->path, why);
+    if (w != NULL)
+        w->served++;
+    else if (c != NULL)
+        refuse(c, &client, why);
+    if (c != NULL)
+        forget_stranger(c);
     close(fd);
     return 0;
 }
 
-/* Lets idle and worn workers go; forgets compartments that have none and nothing to remember. */
+/* ---- worn workers ---- */
+
+/*
+ * Asks the worn worker of c for some of its clients, as soon as another one is there to take them
+ * and has taken what it was sent; so a queue that is full refuses nobody.
+ */
+static void ask_back(struct compartment *c, uint64_t now)
+{
+    struct msg_drain body = {HANDBACKS};
+    struct worker *w = c->worn, *other;
+    const char *why;
+
+    if (w->asked_back > 0)
+        return;
+    other = find_worker(c, now, &why);
+    if (other == NULL && w->child->state == STATE_SERVE)
+        c->worn = NULL; /* it goes on as before for a while */
+    if (other == NULL || child_backlog(other->child)) {
+        w->again_at = now + (other == NULL ? AGAIN_MS : BEHIND_MS);
+        return;
+    }
+    if (w->child->state == STATE_SERVE)
+        bridge_take_descriptors(w->child->io.fd, true);
+    w->child->state = STATE_DRAIN;
+    if (child_send(w->child, MSG_DRAIN, &body, NULL, 0, NULL))
+        w->asked_back = HANDBACKS;
+    else
+        w->again_at = now + BEHIND_MS;
+}
+
+static bool is_same(const struct client *a, const struct client *b)
+{
+    return a->pid == b->pid && a->uid == b->uid && a->dev == b->dev && a->ino == b->ino;
+}
+
+/* HANDBACK: client; its connection. */
+static void handle_handback(struct worker *w, const struct bridge_msg *msg)
+{
+    uint32_t number = msg->body.HANDBACK.client;
+    struct client client;
+    struct worker *next;
+    const char *why = "its worker is too busy";
+    int fd = msg->fds[0];
+
+    if (w->asked_back == 0 || !is_client(w, number) || !look_at(fd, &client) ||
+        !is_same(&client, &w->clients[number])) {
+        bridge_discard(fd);
+        child_end(w->child, "it hands back what it was not given");
+        return;
+    }
+    w->asked_back--;
+    drop_client(w, number);
+    next = find_worker(w->compartment, monitor_now(), &why);
+    /* If nobody else takes it, it goes to where it came from, and is asked for again. */
+    if ((next == NULL || !pass_on(next, fd, &client, true)) && !pass_on(w, fd, &client, true))
+        refuse(w->compartment, &client, why);
+    close(fd);
+}
+
+static void worker_message(struct child *child, const struct bridge_msg *msg)
+{
+    struct worker *w = child->owner;
+
+    if (msg->type == MSG_OPEN)
+        handle_open(w, msg);
+    else if (msg->type == MSG_CLOSED)
+        handle_closed(w, msg);
+    else if (msg->type == MSG_HANDBACK)
+        handle_handback(w, msg);
+    else
+        handle_event(w, msg);
+}
+
+/* Lets idle workers go, and worn ones that have no clients; asks one other worn one for them. */
+static uint64_t tick_worker(struct worker *w, uint64_t now)
+{
+    struct compartment *c = w->compartment;
+    bool is_worn = w->served >= listen_of(c)->max_use;
+
+    if (w->child->io.fd < 0) /* its end is being reported */
+        return NEVER;
+    if (w->again_at <= now) {
+        w->again_at = NEVER;
+        worker_writable(w->child);
+    }
+    if (w->nclients == 0 && (is_worn || now - w->idle_since >= IDLE_MS)) {
+        release_worker(w);
+        return NEVER;
+    }
+    if (is_worn && c->worn == NULL && !c->stranger && !c->suspect && w->again_at == NEVER)
+        c->worn = w;
+    if (c->worn == w && w->again_at == NEVER)
+        ask_back(c, now);
+    return w->nclients == 0 && w->idle_since + IDLE_MS < w->again_at ? w->idle_since + IDLE_MS
+                                                                     : w->again_at;
+}
+
 uint64_t clients_tick(uint64_t now)
 {
-    uint64_t next = NEVER;
+    uint64_t next = tell_held(NULL, now), at;
 
     for (struct worker *w = workers, *after; w != NULL; w = after) {
         after = w->next;
-        if (w->again_at <= now) {
-            w->again_at = NEVER;
-            worker_writable(w->child);
-        }
-        if (w->again_at < next)
-            next = w->again_at;
-        if (w->nclients > 0)
-            continue;
-        if (now - w->idle_since >= IDLE_MS || w->served >= MAX_USE)
-            release_worker(w);
-        else if (w->idle_since + IDLE_MS < next)
-            next = w->idle_since + IDLE_MS;
+        at = tick_worker(w, now);
+        next = at < next ? at : next;
     }
-    for (struct compartment **at = &compartments; *at != NULL;) {
-        struct compartment *c = *at;
-        bool quiet = true; /* what it has done can be forgotten: no limit, no back-off */
-
-        tell_held(c, now);
-        for (int i = 0; i < LIMITED; i++) {
-            if (c->limits[i].until == 0)
-                continue;
-            quiet = false;
-            if (c->limits[i].until < next)
-                next = c->limits[i].until;
-        }
-        if (c->backoff > 0 && now < c->start_at + STEADY_MS) {
-            quiet = false;
-            if (c->start_at + STEADY_MS < next)
-                next = c->start_at + STEADY_MS;
-        }
-        if (c->workers > 0 || !quiet) {
-            at = &c->next;
-            continue;
-        }
-        *at = c->next;
-        free(c);
+    for (struct compartment *c = compartments, *after; c != NULL; c = after) {
+        after = c->next;
+        at = tell_held(c, now);
+        next = at < next ? at : next;
+        forget_stranger(c);
     }
     return next;
 }
 
 void clients_stop(void)
 {
+    tell_held(NULL, NEVER);
     for (struct compartment *c = compartments; c != NULL; c = c->next)
         tell_held(c, NEVER);
 }

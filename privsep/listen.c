@@ -81,6 +81,7 @@ static bool bind_here(struct listener *l, const struct policy_listen *conf)
     l->io.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (l->io.fd < 0 || !remove_stale(l))
         return false;
+    bridge_take_descriptors(l->io.fd, false); /* nobody needs them from a client */
     mask = umask(0777 & ~conf->mode);
     ok = bind(l->io.fd, (struct sockaddr *)&l->name, sizeof l->name) == 0;
     umask(mask);
@@ -178,6 +179,11 @@ bool listen_bind(const char *config, char *why, size_t len)
         }
     }
     return listeners != NULL;
+}
+
+int listen_dir(size_t listener)
+{
+    return listeners[listener].dir;
 }
 
 bool listen_start(void)

@@ -198,6 +198,11 @@ bool pm_decode_partial(const struct pm_decoder *d, size_t held)
     return !d->skipping && held > 0;
 }
 
+bool pm_decode_between(const struct pm_decoder *d, size_t held)
+{
+    return !d->skipping && held == 0;
+}
+
 char *pm_encode(char *end, const struct pm_reply *reply)
 {
     const struct slice none = {"", 0};

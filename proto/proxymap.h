@@ -95,6 +95,8 @@ enum pm_result pm_decode_eof(const struct pm_decoder *decoder, struct pm_request
 
 /* True in the middle of a request: the bytes still held are waiting for the rest. */
 bool pm_decode_partial(const struct pm_decoder *decoder, size_t held);
+/* True between two requests: a decoder that begins here goes on as this one would. */
+bool pm_decode_between(const struct pm_decoder *decoder, size_t held);
 
 struct pm_reply {
     enum pm_op op;

@@ -7,6 +7,7 @@
 #include "server/agent/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -57,6 +58,8 @@ static void watch(struct link *link, int op, uint32_t events)
 
 static void drop(struct link *link)
 {
+    /* The monitor may not have closed its own copy yet: epoll would go on to report the link. */
+    watch(link, EPOLL_CTL_DEL, 0);
     close(link->fd);
     free(link->value);
     free(link);
@@ -158,11 +161,21 @@ static void bridge_readable(void)
     }
 }
 
+/* Reading, and nothing else. NULL, or what is lacking. */
+static const char *enter_landlock(void)
+{
+    struct landlock_grant all = {open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), LANDLOCK_MAY_READ};
+    int rc = landlock_enter(&all, 1, LANDLOCK_NO_SIGNALS);
+
+    close(all.fd);
+    return rc == 0 ? NULL : "without Landlock its agent is confined by its filter and user alone";
+}
+
 int agent_main(const struct agent_backend *b)
 {
     struct epoll_event events[EVENTS_AT_ONCE];
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-    const char *lacking = landlock_read_only();
+    const char *lacking = enter_landlock();
 
     backend = b;
     profile_enter(b->profile);

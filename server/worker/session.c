@@ -28,6 +28,7 @@ struct cursor {
     const struct table *table;
     uint32_t generation;
     uint32_t at;
+    bool walking; /* the walk has not come to its end */
     struct cursor *next;
 };
 
@@ -62,6 +63,8 @@ static size_t timed;
 static uint32_t last_serial;
 static struct session *dead_list;
 static struct buffer replies; /* answers of the session in hand */
+static uint64_t pending;      /* bytes of all buffers and held keys */
+static uint32_t wanted;       /* clients that the monitor wants back */
 
 /* A connection whose first request is received and decoded, and not answered yet. */
 static struct lane {
@@ -73,7 +76,20 @@ static struct lane {
     char bytes[LANE_SIZE];
 } lanes[SESSIONS_AT_ONCE];
 
-static bool buffer_reserve(struct buffer *b, size_t more)
+/*
+ * May the sessions keep so much more in memory? If not, the client that would need it is closed by
+ * the caller, and the others have what they need to go on.
+ */
+static bool may_keep(const struct session *s, size_t more)
+{
+    if (pending + more <= session_limits.max_pending)
+        return true;
+    tell_event(EVENT_OVER_PENDING, s->client, NULL, 0);
+    return false;
+}
+
+/* False: the session is to be closed. */
+static bool buffer_reserve(const struct session *s, struct buffer *b, size_t more)
 {
     size_t cap = b->cap == 0 ? 4096 : b->cap;
     char *grown;
@@ -82,17 +98,20 @@ static bool buffer_reserve(struct buffer *b, size_t more)
         return true;
     while (cap - b->len < more)
         cap *= 2;
+    if (!may_keep(s, cap - b->cap))
+        return false;
     grown = realloc(b->ptr, cap);
     if (grown == NULL)
         return false;
+    pending += cap - b->cap;
     b->ptr = grown;
     b->cap = cap;
     return true;
 }
 
-static bool buffer_add(struct buffer *b, const char *bytes, size_t len)
+static bool buffer_add(const struct session *s, struct buffer *b, const char *bytes, size_t len)
 {
-    if (!buffer_reserve(b, len))
+    if (!buffer_reserve(s, b, len))
         return false;
     memcpy(b->ptr + b->len, bytes, len);
     b->len += len;
@@ -102,6 +121,7 @@ static bool buffer_add(struct buffer *b, const char *bytes, size_t len)
 /* An idle connection holds no buffer: there may be thousands. */
 static void buffer_drop(struct buffer *b)
 {
+    pending -= b->cap;
     free(b->ptr);
     *b = (struct buffer){0};
 }
@@ -118,14 +138,34 @@ static uint64_t answer_deadline(void)
     return loop_now() + (uint64_t)session_limits.answer_timeout * 1000;
 }
 
+/* The key of a request that was held. */
+static void free_key(char *key, size_t len)
+{
+    if (key != NULL)
+        pending -= len;
+    free(key);
+}
+
 static void forget_held(struct session *s)
 {
     if (s->out.len == 0)
         set_deadline(s, 0);
-    free(s->held_key);
+    free_key(s->held_key, s->held.key.len);
     s->held_key = NULL;
     s->held_table = NULL;
     s->hold = HOLD_NONE;
+}
+
+static void end_session(struct session *s)
+{
+    loop_close(&s->io);
+    set_deadline(s, 0);
+    buffer_drop(&s->in);
+    buffer_drop(&s->out);
+    slots[s->slot] = NULL;
+    s->dead = true;
+    s->next_dead = dead_list;
+    dead_list = s;
 }
 
 static void close_session(struct session *s)
@@ -135,15 +175,8 @@ static void close_session(struct session *s)
     if (s->hold == HOLD_TABLE)
         table_unwait(s->held_table, s);
     forget_held(s);
-    close(s->io.fd);
-    set_deadline(s, 0);
-    buffer_drop(&s->in);
-    buffer_drop(&s->out);
-    slots[s->slot] = NULL;
+    end_session(s);
     tell_closed(s->client);
-    s->dead = true;
-    s->next_dead = dead_list;
-    dead_list = s;
 }
 
 static void close_for(struct session *s, enum bridge_event event)
@@ -175,6 +208,51 @@ static void wait_for(struct session *s, uint32_t events)
     s->events = events;
 }
 
+/* ---- back to the monitor ---- */
+
+/* Is there nothing here that the next worker would have to know? What the client has sent and
+ * nobody has read is in the kernel, and goes along. */
+static bool is_idle(const struct session *s)
+{
+    if (s->dead || s->ending || s->hold != HOLD_NONE || s->out.len > 0 ||
+        !pm_decode_between(&s->decoder, s->in.len))
+        return false;
+    for (const struct cursor *c = s->cursors; c != NULL; c = c->next)
+        if (c->walking)
+            return false;
+    return true;
+}
+
+/* False: the session stays for now. */
+static bool hand_back(struct session *s)
+{
+    if (wanted == 0 || !is_idle(s))
+        return false;
+    if (tell_handback(s->client, s->io.fd) != 0) {
+        if (errno == EAGAIN)
+            tell_when_writable();
+        else /* the kernel has too many descriptors under way */
+            loop_tick_soon();
+        return false;
+    }
+    wanted--;
+    end_session(s);
+    return true;
+}
+
+void sessions_hand_back(void)
+{
+    for (size_t i = 0; i < slots_len && wanted > 0; i++)
+        if (slots[i] != NULL)
+            hand_back(slots[i]);
+}
+
+void sessions_drain(uint32_t clients)
+{
+    wanted += clients;
+    sessions_hand_back();
+}
+
 /* ---- answers ---- */
 
 static void reply(struct session *s, const struct pm_request *req, enum pm_status status,
@@ -182,8 +260,8 @@ static void reply(struct session *s, const struct pm_request *req, enum pm_statu
 {
     struct pm_reply r = {req->op, req->dialect, status, flags, key, value};
 
-    if (!buffer_reserve(&replies, pm_reply_bound(&r))) {
-        s->ending = true; /* out of memory: a clean close, and the client asks again */
+    if (!buffer_reserve(s, &replies, pm_reply_bound(&r))) {
+        s->ending = true; /* no memory for it: a clean close, and the client asks again */
         return;
     }
     replies.len = (size_t)(pm_encode(replies.ptr + replies.len, &r) - replies.ptr);
@@ -266,9 +344,10 @@ static void answer_sequence(struct session *s, const struct pm_request *req, str
             s->ending = true;
             return;
         }
-        *c = (struct cursor){table, table->generation, 0, s->cursors};
+        *c = (struct cursor){table, table->generation, 0, false, s->cursors};
         s->cursors = c;
     }
+    c->walking = true;
     if (req->function == PM_FUNCTION_FIRST) {
         c->at = 0;
         c->generation = table->generation;
@@ -277,8 +356,10 @@ static void answer_sequence(struct session *s, const struct pm_request *req, str
         reply_status(s, req, PM_RETRY);
     else if (image_next(&table->image, &c->at, &key, &value))
         reply(s, req, PM_OK, req->flags, key, value);
-    else
+    else {
+        c->walking = false;
         reply_status(s, req, PM_NOKEY);
+    }
 }
 
 /* Keeps the request until its table, or its answer, is there. */
@@ -287,11 +368,11 @@ static void hold(struct session *s, const struct pm_request *req, struct table *
     char *key = NULL; /* stays so for an empty one */
 
     if (req->key.len > 0) {
-        key = malloc(req->key.len);
-        if (key == NULL) {
+        if (!may_keep(s, req->key.len) || (key = malloc(req->key.len)) == NULL) {
             s->ending = true;
             return;
         }
+        pending += req->key.len;
         memcpy(key, req->key.ptr, req->key.len);
     }
     s->held = *req;
@@ -323,9 +404,11 @@ static void ask_agent(struct session *s, const struct pm_request *req, struct ta
         reply_status(s, req, PM_RETRY);
 }
 
-/* ask: what the image does not have may be asked of the agent. */
+/* What becomes of a key that the image does not have, where an agent answers too. */
+enum beyond { ASK_AGENT, AGENT_IS_GONE, AGENT_HAS_NOT };
+
 static void answer_lookup(struct session *s, const struct pm_request *req, struct table *table,
-                          bool ask)
+                          enum beyond beyond)
 {
     struct slice key = req->key;
     char small[512], *folded = NULL;
@@ -346,9 +429,9 @@ static void answer_lookup(struct session *s, const struct pm_request *req, struc
         key = pm_fold(folded, key);
     }
     if (!table->has_image || !answer_image(s, req, table, key)) {
-        if (!(table->answered_by & KIND_LINK))
+        if (!(table->answered_by & KIND_LINK) || beyond == AGENT_HAS_NOT)
             reply_status(s, req, PM_NOKEY);
-        else if (ask)
+        else if (beyond == ASK_AGENT)
             ask_agent(s, req, table, key);
         else
             reply_status(s, req, PM_RETRY);
@@ -383,7 +466,7 @@ static void answer_from(struct session *s, const struct pm_request *req, struct 
     if (req->op == PM_OPEN)
         reply(s, req, PM_OK, open_flags(table, req), nothing, nothing);
     else if (req->op == PM_LOOKUP)
-        answer_lookup(s, req, table, true);
+        answer_lookup(s, req, table, ASK_AGENT);
     else
         answer_sequence(s, req, table);
 }
@@ -434,7 +517,7 @@ static bool flush(struct session *s)
     size_t len;
     ssize_t n = 0;
 
-    if (behind && replies.len > 0 && !buffer_add(&s->out, replies.ptr, replies.len)) {
+    if (behind && replies.len > 0 && !buffer_add(s, &s->out, replies.ptr, replies.len)) {
         replies.len = 0;
         close_session(s);
         return false;
@@ -451,7 +534,7 @@ static bool flush(struct session *s)
     if (n < 0)
         n = 0;
     if (!behind && (size_t)n < len) { /* the client is slow: keep the rest for it */
-        if (!buffer_add(&s->out, bytes + n, len - (size_t)n)) {
+        if (!buffer_add(s, &s->out, bytes + n, len - (size_t)n)) {
             replies.len = 0;
             close_session(s);
             return false;
@@ -518,6 +601,8 @@ static bool settle(struct session *s)
         close_session(s);
         return false;
     }
+    if (wanted > 0 && hand_back(s))
+        return false;
     if (partial && s->in.len > session_limits.max_request) {
         close_for(s, EVENT_TOO_LARGE);
         return false;
@@ -584,7 +669,7 @@ static void receive_more(struct session *s)
 {
     size_t n;
 
-    if (!buffer_reserve(&s->in, READ_SIZE)) {
+    if (!buffer_reserve(s, &s->in, READ_SIZE)) {
         close_session(s);
         return;
     }
@@ -630,7 +715,7 @@ static void lane_answer(struct lane *lane)
         lane->used += consume(s, lane->bytes + lane->used, lane->len - lane->used);
     }
     if (lane->used < lane->len &&
-        !buffer_add(&s->in, lane->bytes + lane->used, lane->len - lane->used)) {
+        !buffer_add(s, &s->in, lane->bytes + lane->used, lane->len - lane->used)) {
         replies.len = 0;
         close_session(s);
         return;
@@ -693,7 +778,7 @@ static bool take_slot(struct session *s)
     return true;
 }
 
-void session_start(int fd, uint32_t client)
+void session_start(int fd, uint32_t client, bool greeted)
 {
     struct session *s = calloc(1, sizeof *s);
 
@@ -709,7 +794,7 @@ void session_start(int fd, uint32_t client)
     s->events = EPOLLIN;
     /* A new connection's buffer is empty, so the greeting goes out whole or not at all. */
     if (!loop_add(&s->io, EPOLLIN) ||
-        send(fd, PM_GREETING, PM_GREETING_LEN, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        (!greeted && send(fd, PM_GREETING, PM_GREETING_LEN, MSG_NOSIGNAL | MSG_DONTWAIT) < 0))
         close_session(s);
 }
 
@@ -725,7 +810,7 @@ void session_wake(struct session *list)
         s->held_key = NULL;
         forget_held(s);
         answer_from(s, &req, table);
-        free(key);
+        free_key(key, req.key.len);
         if (s->hold == HOLD_NONE || replies.len > 0)
             run(s);
     }
@@ -737,6 +822,20 @@ static void finish(struct session *s, enum pm_status status, struct slice value)
 
     forget_held(s);
     reply(s, &req, status, req.flags, nothing, value);
+    run(s);
+}
+
+/* What an agent was asked is answered without it. */
+static void answer_again(struct session *s, enum beyond beyond)
+{
+    struct pm_request req = s->held;
+    struct table *table = s->held_table;
+    char *key = s->held_key;
+
+    s->held_key = NULL;
+    forget_held(s);
+    answer_lookup(s, &req, table, beyond);
+    free_key(key, req.key.len);
     run(s);
 }
 
@@ -752,7 +851,9 @@ void session_answer(uint64_t id, enum bridge_answer status, struct slice value)
         finish(s, PM_OK, value);
         return;
     case ANSWER_NOT_FOUND:
-        finish(s, PM_NOKEY, nothing);
+        /* An image may have come since, and its file may be damaged by now, which is not seen by
+         * the agent: what the image has is found. */
+        answer_again(s, AGENT_HAS_NOT);
         return;
     case ANSWER_RETRY:
         break;
@@ -760,23 +861,14 @@ void session_answer(uint64_t id, enum bridge_answer status, struct slice value)
     finish(s, PM_RETRY, nothing);
 }
 
-void session_link_lost(struct table *table)
+void session_link_lost(const struct table *table)
 {
     for (size_t i = 0; i < slots_len; i++) {
         struct session *s = slots[i];
-        struct pm_request req;
-        char *key;
 
-        if (s == NULL || s->hold != HOLD_ANSWER || s->held_table != table)
-            continue;
-        req = s->held;
-        key = s->held_key;
-        s->held_key = NULL;
-        forget_held(s);
-        /* Not of the next agent: a question that ends agents would end them all. */
-        answer_lookup(s, &req, table, false);
-        free(key);
-        run(s);
+        /* Not by the next agent: a question that ends agents would end them all. */
+        if (s != NULL && s->hold == HOLD_ANSWER && s->held_table == table)
+            answer_again(s, AGENT_IS_GONE);
     }
 }
 

@@ -153,7 +153,7 @@ void tables_flush(void)
 static void drop_link(struct table *table)
 {
     if (table->link.fd >= 0)
-        close(table->link.fd);
+        loop_close(&table->link);
     table->link.fd = -1;
 }
 
@@ -248,12 +248,19 @@ static void take_kind(struct table *table, uint32_t flags, uint32_t features, ui
 void table_granted(const struct msg_table *grant, int fd)
 {
     struct table *table = granted_ref(grant->ref);
+    bool first = table->state == TABLE_ASKED;
 
     take_kind(table, grant->flags, grant->features, grant->answered_by);
     if (grant->kind == KIND_IMAGE)
         take_image(table, fd);
     else
         take_link(table, fd);
+    /* Of both, the link comes first and the image follows at once. Whoever waits waits for that: an
+     * agent may answer late, and with what it sees then. */
+    if (first && grant->kind == KIND_LINK && (grant->answered_by & KIND_IMAGE)) {
+        table->state = TABLE_ASKED;
+        return;
+    }
     if (!(table->answered_by & KIND_LINK))
         session_link_lost(table);
     wake(table);

@@ -45,6 +45,12 @@ void loop_change(struct watched *watched, uint32_t events)
     epoll_ctl(loop_fd, EPOLL_CTL_MOD, watched->fd, &ev);
 }
 
+void loop_close(struct watched *watched)
+{
+    epoll_ctl(loop_fd, EPOLL_CTL_DEL, watched->fd, NULL);
+    close(watched->fd);
+}
+
 void loop_tick_soon(void)
 {
     tick_soon = true;
@@ -93,6 +99,13 @@ void tell_closed(uint32_t client)
     tell_when_writable();
 }
 
+int tell_handback(uint32_t client, int fd)
+{
+    struct msg_handback body = {client};
+
+    return bridge_send(BRIDGE_FD, MSG_HANDBACK, &body, NULL, 0, &fd);
+}
+
 int tell_open(uint32_t ref, uint32_t client, struct slice name)
 {
     struct msg_open body = {ref, client};
@@ -114,6 +127,7 @@ static void bridge_writable(void)
         untold_len--;
     }
     tables_flush();
+    sessions_hand_back();
 }
 
 static void bridge_readable(void)
@@ -134,12 +148,15 @@ static void bridge_readable(void)
             break;
         }
         switch (msg.type) {
-        case MSG_SERVE: /* max_request, request_timeout, answer_timeout */
+        case MSG_SERVE: /* the limits */
             session_limits = msg.body.SERVE;
             bridge_state = STATE_SERVE;
             break;
-        case MSG_CLIENT: /* client; the connection */
-            session_start(msg.fds[0], msg.body.CLIENT.client);
+        case MSG_CLIENT: /* client, greeted; the connection */
+            session_start(msg.fds[0], msg.body.CLIENT.client, msg.body.CLIENT.greeted);
+            break;
+        case MSG_DRAIN: /* clients */
+            sessions_drain(msg.body.DRAIN.clients);
             break;
         case MSG_TABLE: /* ref, kind, flags, features, what answers; image or link */
             table_granted(&msg.body.TABLE, msg.fds[0]);
@@ -196,7 +213,7 @@ int main(void)
 
     loop_fd = epoll_create1(EPOLL_CLOEXEC); /* the last descriptor that it ever makes */
     profile_enter(&profile_worker);
-    if (loop_fd < 0 || !loop_add(&bridge, EPOLLIN))
+    if (loop_fd != WORKER_LOOP || !loop_add(&bridge, EPOLLIN))
         return EXIT_FAILURE;
     for (;;) {
         bool timed = tick_soon || sessions_timed() > 0, more = tables_shed();
@@ -212,6 +229,7 @@ int main(void)
             tick_soon = false;
             tables_flush();
             sessions_tick();
+            sessions_hand_back();
         }
         sessions_reap();
     }

@@ -26,6 +26,9 @@ struct watched {
 /* Watch fd, change what is waited for, in events as of epoll(7). False if the kernel refuses. */
 bool loop_add(struct watched *watched, uint32_t events);
 void loop_change(struct watched *watched, uint32_t events);
+/* Stop watching and close: the descriptor alone, if closed, would be reported as long as another
+ * process has it open too, as the monitor may for a moment, with a pointer to what is gone. */
+void loop_close(struct watched *watched);
 /* Ask to be called back within 250 ms even if nothing happens. */
 void loop_tick_soon(void);
 /* Monotonic milliseconds. */
@@ -35,9 +38,12 @@ uint64_t loop_now(void);
 void tell_event(enum bridge_event event, uint32_t subject, const char *tail, size_t len);
 /* A closed connection is always told, later if need be, so that the monitor's count stays true. */
 void tell_closed(uint32_t client);
+/* Gives a connection back. The descriptor stays the caller's. 0, or -1 with EAGAIN when the
+ * monitor's queue is full, or another error for now. */
+int tell_handback(uint32_t client, int fd);
 /* 0, or -1 with EAGAIN when the monitor's queue is full. */
 int tell_open(uint32_t ref, uint32_t client, struct slice name);
-/* Call tables_flush() as soon as the monitor takes more. */
+/* Call tables_flush() and sessions_hand_back() as soon as the monitor takes more. */
 void tell_when_writable(void);
 
 /* ---- tables (tables.c) ---- */
@@ -95,8 +101,13 @@ bool tables_shed(void);
 
 /* ---- sessions (session.c) ---- */
 
-/* Take over a connection. It is greeted at once. */
-void session_start(int fd, uint32_t client);
+/* Take over a connection. It is greeted at once, unless another worker has done that. */
+void session_start(int fd, uint32_t client, bool greeted);
+/* The monitor wants so many more clients back: they are handed over once nothing is owed to them,
+ * and nothing of them is kept here that the next worker would need. */
+void sessions_drain(uint32_t clients);
+/* Try again what could not be handed over. */
+void sessions_hand_back(void);
 void session_ready(struct session *session, uint32_t events);
 /*
  * The same for up to SESSIONS_AT_ONCE connections that are readable and nothing else. Requests are
@@ -110,7 +121,7 @@ void session_wake(struct session *list);
 /* The agent's answer to query id; ignored if its session is gone. */
 void session_answer(uint64_t id, enum bridge_answer status, struct slice value);
 /* Nobody answers what that table's agent was asked: the image may, else it is RETRY. */
-void session_link_lost(struct table *table);
+void session_link_lost(const struct table *table);
 /* The number of a session's client. */
 uint32_t session_client(const struct session *session);
 /* Takes a session out of a list of waiters, if it is in it. */

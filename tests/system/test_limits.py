@@ -27,7 +27,7 @@ from waiting import wait_for
 ALICE, BOB = 1, 2
 USERS = "unix:passwd.byname"
 MANY = 20_000  # Uids from here on belong to nobody; the kernel lets root be any of them.
-WORKERS_MOST, STRANGERS_MOST = 64, 8
+STRANGERS_MOST = 8  # workers of uids that no allow section names
 IMAGE_MIN, IMAGE_RATIO = 64 << 20, 16
 
 
@@ -35,7 +35,7 @@ def refusals(log):
     """(lines, clients) of a whole log: how many lines tell of refused clients, and how many clients
     they tell of."""
     single = len(re.findall(r"warning: refused client uid \d+ pid \d+ on ", log))
-    counts = re.findall(r"warning: (\d+) more clients refused for uid \d+ on ", log)
+    counts = re.findall(r"warning: (\d+) more clients refused for u(?:id \d+ on|sers whom) ", log)
     return single + len(counts), single + sum(int(count) for count in counts)
 
 
@@ -217,25 +217,6 @@ class AgentTest(LimitsCase):
 
 class WorkersTest(LimitsCase):
     """Many users, and workers that die: the others keep their places."""
-
-    def test_idle_workers_make_room(self):
-        """More users than there are places for workers connect and leave, and each of them is
-        served; so is another one afterwards."""
-        table = self.table("a", "key value\n")
-        uids = range(MANY, MANY + WORKERS_MOST + 8)
-        daemon = self.jailmapd([table], allow={str(uid): ["*"] for uid in (0, ALICE, *uids)})
-        alice = self.client(daemon, uid=ALICE)
-        self.assertEqual(alice.lookup(table, "key"), (OK, b"value"))
-        for uid in uids:
-            with daemon.client(uid=uid) as client:
-                self.assertEqual(client.lookup(table, "key"), (OK, b"value"), uid)
-        self.assertEqual(self.client(daemon).lookup(table, "key"), (OK, b"value"))
-        self.assertEqual(alice.lookup(table, "key"), (OK, b"value"))
-        # Those that were let go take a moment to end.
-        wait_for(
-            lambda: len(daemon.roles()["worker"]) <= WORKERS_MOST, "the workers to be 64 at most"
-        )
-        self.assertEqual(refusals(daemon.log())[0], 0)
 
     def test_strangers(self):
         """Users whom no allow section names get 8 workers and no more; a further one is refused
@@ -573,7 +554,7 @@ class SurroundingsTest(LimitsCase):
             self.serves(daemon)
             harness.kill(pid, signal.SIGTERM)
             wait_for(lambda: harness.reap() or not proc.alive(pid), "the daemon to stop")
-            wait_for(lambda: not proc.survivors(below), "the helpers of the daemon to end")
+            harness.wait_ended(below, "the helpers of the daemon to end")
             self.assertFalse(os.path.exists(daemon.socket))
 
     def test_child_signal_ignored(self):
@@ -622,6 +603,8 @@ class SurroundingsTest(LimitsCase):
             (resource.RLIMIT_AS, 1 << 30),
             (resource.RLIMIT_DATA, 128 << 20),
         ):
+            if which != resource.RLIMIT_FSIZE and harness.sanitized():
+                continue  # these have 16 TB of addresses, whatever they use
             with self.subTest(which):
                 self.both_ways(with_limit(which, value))
 

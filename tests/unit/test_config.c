@@ -150,23 +150,23 @@ static void bad_each(const struct mistake *mistakes, size_t n)
 /* ---- what a good file means ---- */
 
 static const char full[] =
-    "\n"                                                            /* 1 */
-    "user = \"nobody\"\n"                                           /* 2 */
-    "runtime-dir = \"/run/other\"\n"                                /* 3 */
-    "\n"                                                            /* 4 */
-    "libexec-dir = /opt/libexec\n"                                  /* 5 */
-    "loaders = 3 listen \"/var/spool/postfix/private/jailmap\" {\n" /* 6 */
-    "    protocol = proxymap\n"                                     /* 7 */
-    "    owner = postfix   group = postfix\n"                       /* 8 */
-    "    mode = 0640\n"                                             /* 9 */
-    "    backlog = 7  max-request = 8192  request-timeout = 3\n"    /* 10 */
-    "    workers = 5  clients-per-worker = 17\n"                    /* 11 */
-    "}\n"                                                           /* 12 */
-    "listen \"/b\" { owner = 12 group = \"34\" mode = 0 }\n"        /* 13 */
-    "table \"unix:passwd.byname\" { reveal = existence }\n"         /* 14 */
-    "table \"hash:/etc/aliases\" { owner = root }\n"                /* 15 */
-    "table \"btree:/etc/postfix/virtual\" {\n"                      /* 16 */
-    "    owner = \"77\"\n"                                          /* 17 */
+    "\n"                                                                     /* 1 */
+    "user = \"nobody\"\n"                                                    /* 2 */
+    "runtime-dir = \"/run/other\"\n"                                         /* 3 */
+    "\n"                                                                     /* 4 */
+    "libexec-dir = /opt/libexec\n"                                           /* 5 */
+    "loaders = 3 listen \"/var/spool/postfix/private/jailmap\" {\n"          /* 6 */
+    "    protocol = proxymap\n"                                              /* 7 */
+    "    owner = postfix   group = postfix\n"                                /* 8 */
+    "    mode = 0640\n"                                                      /* 9 */
+    "    backlog = 7  max-request = 8192  request-timeout = 3\n"             /* 10 */
+    "    workers = 5  clients-per-worker = 17 max-use = 3 max-pending = 9\n" /* 11 */
+    "}\n"                                                                    /* 12 */
+    "listen \"/b\" { owner = 12 group = \"34\" mode = 0 }\n"                 /* 13 */
+    "table \"unix:passwd.byname\" { reveal = existence }\n"                  /* 14 */
+    "table \"hash:/etc/aliases\" { owner = root }\n"                         /* 15 */
+    "table \"btree:/etc/postfix/virtual\" {\n"                               /* 16 */
+    "    owner = \"77\"\n"                                                   /* 17 */
     "    reveal = all  symlinks = follow  load-time = 9  load-memory = 64  image-size = 5\n" /* 18
                                                                                               */
     "}\n"                                                                       /* 19 */
@@ -186,7 +186,8 @@ static void check_full_listens(const struct policy *p)
     CHECK(l[0].uid == 105 && l[0].gid == 110 && l[0].mode == 0640, "%u:%u %o", l[0].uid, l[0].gid,
           l[0].mode);
     CHECK(l[0].backlog == 7 && l[0].max_request == 8192 && l[0].request_timeout == 3 &&
-              l[0].workers == 5 && l[0].clients_per_worker == 17,
+              l[0].workers == 5 && l[0].clients_per_worker == 17 && l[0].max_use == 3 &&
+              l[0].max_pending == 9 << 20,
           "numbers of the first listen");
     CHECK(l[0].line == 12 && l[1].line == 13, "lines %d and %d", l[0].line, l[1].line);
     CHECK_TEXT(l[1].path, "/b", "path");
@@ -268,7 +269,8 @@ static void defaults(void)
     REQUIRE(p->nlistens == 1, "%zu listens", p->nlistens);
     CHECK(l->uid == 0 && l->gid == 0 && l->mode == 0666, "%u:%u %o", l->uid, l->gid, l->mode);
     CHECK(l->backlog == 128 && l->max_request == 4194304 && l->request_timeout == 10 &&
-              l->workers == 2 && l->clients_per_worker == 256,
+              l->workers == 2 && l->clients_per_worker == 256 && l->max_use == 100000 &&
+              l->max_pending == (128 + 16 * 4) << 20,
           "numbers of a listen");
     CHECK(p->ntables == 0 && p->nallows == 0, "tables or allows out of nowhere");
     policy_free(p);
@@ -308,6 +310,7 @@ static void bounds_of_numbers(void)
         {listen, "answer-timeout", 1, 86400},
         {listen, "workers", 1, 64},
         {listen, "clients-per-worker", 1, 4096},
+        {listen, "max-use", 1, 1000000000},
         {outside, "loaders", 1, 64},
         {table, "load-time", 1, 86400},
         {table, "load-memory", 16, 1048576},
@@ -360,6 +363,26 @@ static void modes(void)
     bad_each(mistakes, COUNT(mistakes));
 }
 
+/* It must leave room for a client alone; by default, it grows with max-request. */
+static void pending_and_request(void)
+{
+    static const struct mistake mistakes[] = {
+        {1, "listen \"/s\" { max-pending = 15 }", {"max-pending", "at least 16"}},
+        {1, "listen \"/s\" { max-pending = 3 }", {"max-pending", "range"}},
+        {1, "listen \"/s\" { max-pending = 1048577 }", {"max-pending", "range"}},
+        {1,
+         "listen \"/s\" { max-pending = 4 max-request = 1048577 }",
+         {"max-pending", "at least 5"}},
+    };
+    struct policy *p = good("listen \"/s\" { max-request = 1048576 max-pending = 4 }\n"
+                            "listen \"/t\" { max-request = 1073741824 }");
+
+    CHECK(p->listens[0].max_pending == 4 << 20, "as given");
+    CHECK(p->listens[1].max_pending == (UINT64_C(128) << 20) + (UINT64_C(16) << 30), "by default");
+    policy_free(p);
+    bad_each(mistakes, COUNT(mistakes));
+}
+
 /* Read as decimal these would be 0620, 0670 and 0210: not what anybody means. */
 static void mode_without_leading_zero(void)
 {
@@ -394,6 +417,9 @@ static void unknown_words(void)
         {2, "listen \"/s\" { }\nallow \"root\" { load-memory = 64 }\n", {"load-memory"}},
         {2, "listen \"/s\" {\n image-size = 64 }\n", {"image-size"}},
         {1, "include(\"/etc/passwd\")\n", {"include"}},
+        {2, "listen \"/s\" { }\n\"\" = 3\n", {"without a name", "name = value"}},
+        {3, "listen \"/s\" {\n mode = 0600\n \"\"\n}\n", {"without a name"}},
+        {2, "user = \"r}\nt\"\n", {"unknown user \"r}\\x0at\""}},
     };
 
     bad_each(mistakes, COUNT(mistakes));
@@ -1092,6 +1118,7 @@ static const struct unit_test tests[] = {
     {"what a file leaves out has its default", defaults},
     {"one file leaves nothing behind for the next", nothing_is_left_behind},
     {"numbers have bounds, and keep them", bounds_of_numbers},
+    {"max-pending leaves room for a request", pending_and_request},
     {"modes are octal", modes},
     {"a mode without its leading zero is refused", mode_without_leading_zero},
     {"unknown options and sections are named with their line", unknown_words},

@@ -815,13 +815,17 @@ static void partial_is_the_middle_of_a_request(void)
 
     begin(&c, false);
     CHECK(!pm_decode_partial(&c.decoder, 0), "before the first byte");
+    CHECK(pm_decode_between(&c.decoder, 0), "before the first byte");
     for (size_t i = 0; i < w.len; i++) {
         arrive(&c, w.bytes + i, 1);
         CHECK(pm_decode_partial(&c.decoder, c.held_len) == (i + 1 < w.len),
               "after %zu of %zu bytes", i + 1, w.len);
+        CHECK(pm_decode_between(&c.decoder, c.held_len) == (i + 1 == w.len),
+              "after %zu of %zu bytes", i + 1, w.len);
     }
     arrive_text(&c, "garbage|x|y");
     CHECK(!pm_decode_partial(&c.decoder, c.held_len), "the rest of a decided list");
+    CHECK(!pm_decode_between(&c.decoder, c.held_len), "the rest of a decided list");
     arrive_text(&c, "||");
     CHECK(!pm_decode_partial(&c.decoder, c.held_len), "a list that is over");
     arrive_text(&c, next_request);
