@@ -15,6 +15,7 @@ static const struct command {
 } commands[] = {
     {"query", ctl_query, "query [-s SOCKET] TYPE:NAME KEY..."},
     {"status", ctl_status, "status [-d DIR]"},
+    {"sandbox", ctl_sandbox, "sandbox [-a] [-d DIR]"},
 };
 
 int main(int argc, char **argv)
