@@ -145,14 +145,16 @@ void image_fetch_entry(const struct image *image, const void *slot)
     }
 }
 
+/* libcdb lets a length wrap around, and so a record lead back: that is where a walk ends. */
 bool image_next(struct image *image, uint32_t *cursor, struct slice *key, struct slice *value)
 {
-    unsigned pos = *cursor, forms;
+    unsigned pos = *cursor, next, forms;
 
     if (pos == 0)
         cdb_seqinit(&pos, &image->cdb);
-    while (cdb_seqnext(&pos, &image->cdb) > 0) {
-        *cursor = pos;
+    next = pos;
+    while (cdb_seqnext(&next, &image->cdb) > 0 && next > pos) {
+        *cursor = pos = next;
         if (cdb_keylen(&image->cdb) == IMAGE_HASH_LEN &&
             record_split(image, cdb_datapos(&image->cdb), cdb_datalen(&image->cdb), key, value,
                          &forms) &&

@@ -875,6 +875,29 @@ static void entries_that_lie(void)
     }
 }
 
+/* Found by fuzzing: libcdb adds lengths up in 32 bits, and the sum may lead back. Without an end
+ * there, the worker would walk for ever, or the client from entry to entry. */
+static void records_that_lead_back(void)
+{
+    static const struct entry entries[] = {{"a", BARE, "1"}, {"b", BARE, "2"}};
+    const uint32_t record = 8 + IMAGE_HASH_LEN + 4 + 2, first = 2048;
+
+    for (uint32_t good = 0; good < COUNT(entries); good++) {
+        uint32_t at = first + good * record, back[] = {htole32(first - at - 8), 0}, cursor = 0;
+        int fd = write_image(entries, COUNT(entries));
+        struct slice key, value;
+        struct image image;
+
+        REQUIRE(pwrite(fd, back, sizeof back, at) == sizeof back, "pwrite: %s", strerror(errno));
+        open_image(&image, fd);
+        for (uint32_t i = 0; i < good; i++)
+            CHECK(image_next(&image, &cursor, &key, &value), "an entry before it is not there");
+        CHECK(!image_next(&image, &cursor, &key, &value), "the walk goes back");
+        CHECK(!image_next(&image, &cursor, &key, &value), "and so it does when asked again");
+        image_close(&image);
+    }
+}
+
 /* ---- a writer that cannot write ---- */
 
 static void writer_without_room(void)
@@ -955,6 +978,7 @@ static const struct unit_test tests[] = {
     {"what is no database is refused", no_database_at_all},
     {"a database with no header of this version is refused", database_without_header},
     {"entries that claim more than they hold are not there", entries_that_lie},
+    {"a record that leads back ends a walk", records_that_lead_back},
     {"6,000 mutated images harm nobody", mutations},
     {"truncated images harm nobody", truncations},
     {"bytes behind the end of an image harm nobody", garbage_behind_the_end},

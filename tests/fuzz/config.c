@@ -1,0 +1,194 @@
+/*
+ * Fuzz target config: jailmapd.conf(5) as the monitor reads it. Run by tests/fuzz/run; makes memory
+ * streams. Users and groups come from a name service of its own, as in the unit tests. Input: the
+ * file. What is accepted must be whole and within its limits, and what is refused must be refused
+ * with one line that an administrator can use. The input is also taken as the name of a table: in
+ * the form in which the log shows it, it must be read back as the same name.
+ */
+#include "policy/policy.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+#include "privsep/bridge.h"
+#include "tests/fuzz/common.h"
+
+#define FILE_NAME "/etc/jailmapd.conf"
+
+struct passwd *getpwnam(const char *name)
+{
+    static const struct {
+        const char *name;
+        uid_t uid;
+        gid_t gid;
+    } users[] = {{"root", 0, 0}, {"_jailmap", 990, 991}, {"postfix", 105, 110}, {"toor", 0, 1000}};
+    static struct passwd pw;
+
+    errno = 0;
+    for (size_t i = 0; i < COUNT(users); i++)
+        if (strcmp(name, users[i].name) == 0) {
+            pw = (struct passwd){.pw_uid = users[i].uid, .pw_gid = users[i].gid};
+            return &pw;
+        }
+    return NULL;
+}
+
+struct group *getgrnam(const char *name)
+{
+    static struct group root = {.gr_gid = 0}, postfix = {.gr_gid = 110};
+
+    errno = 0;
+    return strcmp(name, "root") == 0 ? &root : strcmp(name, "postfix") == 0 ? &postfix : NULL;
+}
+
+static struct policy *read_policy(const char *text, size_t len, char *why, size_t room)
+{
+    FILE *in = len > 0 ? fmemopen((void *)text, len, "r") : fopen("/dev/null", "r");
+    struct policy *policy;
+
+    REQUIRE(in != NULL, "no stream: %s", strerror(errno));
+    memset(why, 'x', room);
+    policy = policy_read(in, FILE_NAME, why, room);
+    fclose(in);
+    return policy;
+}
+
+/* ---- refused ---- */
+
+/* One line that begins with the file and one of its lines, and then says something. */
+static void check_reason(const char *why, const char *text, size_t len)
+{
+    const char begin[] = FILE_NAME ":";
+    long lines = 1, line;
+    char *end;
+
+    for (size_t i = 0; i < len; i++)
+        lines += text[i] == '\n';
+    REQUIRE(strncmp(why, begin, strlen(begin)) == 0, "\"%s\"", why);
+    line = strtol(why + strlen(begin), &end, 10);
+    CHECK(line >= 1 && line <= lines, "line %ld of %ld: \"%s\"", line, lines, why);
+    CHECK(strncmp(end, ": ", 2) == 0 && end[2] != '\0', "\"%s\" says nothing", why);
+    CHECK(strchr(why, '\n') == NULL, "\"%s\" is more than one line", why);
+}
+
+/* ---- accepted ---- */
+
+static bool is_between(unsigned number, unsigned low, unsigned high)
+{
+    return number >= low && number <= high;
+}
+
+static void check_listen(const struct policy_listen *l)
+{
+    CHECK(l->path[0] == '/' && strlen(l->path) < sizeof((struct sockaddr_un *)NULL)->sun_path,
+          "listens on \"%s\"", l->path);
+    CHECK(l->mode <= 0777 && is_between((unsigned)l->backlog, 1, 65535), "mode or backlog");
+    CHECK(is_between(l->max_request, 4096, 1u << 30) && is_between(l->request_timeout, 1, 86400) &&
+              is_between(l->answer_timeout, 1, 86400) && is_between(l->workers, 1, 64) &&
+              is_between(l->clients_per_worker, 1, 4096),
+          "a limit of listen \"%s\"", l->path);
+}
+
+static void check_table(const struct policy_table *t)
+{
+    const char *why;
+
+    REQUIRE(t->type != NULL && t->type == table_type_of(t->name, &why), "the type of \"%s\"",
+            t->name);
+    CHECK(strncmp(t->name, "proxy:", 6) != 0 && strlen(t->name) <= BRIDGE_NAME_MAX, "\"%s\"",
+          t->name);
+    CHECK((t->path != NULL) == (t->type->path != NULL || t->type->suffix != NULL),
+          "the path of \"%s\"", t->name);
+    CHECK(t->path == NULL || (t->path[0] == '/' && strstr(t->path, "/../") == NULL),
+          "the path of \"%s\" is \"%s\"", t->name, t->path);
+    CHECK(is_between(t->load_time, 1, 86400) && is_between(t->load_memory, 16, 1 << 20) &&
+              is_between(t->image_size, 0, 4095),
+          "a limit of table \"%s\"", t->name);
+}
+
+/* What is approved is what an allow section of the uid names, and nothing else. */
+static void check_decisions(const struct policy *policy, const struct policy_allow *allow)
+{
+    char text[256];
+
+    CHECK(policy_knows(policy, allow->uid), "uid %u is not known", allow->uid);
+    for (size_t i = 0; i < policy->ntables; i++) {
+        struct slice name = text_slice(policy->tables[i].name);
+        size_t table = SIZE_MAX;
+        enum policy_decision decision = policy_decide(policy, allow->uid, name, &table);
+
+        CHECK((decision == POLICY_APPROVE) == allow->tables[i], "the decision on \"%s\"", name.ptr);
+        CHECK(table == i, "\"%s\" is table %zu", name.ptr, table);
+        name.len--;
+        CHECK(policy_decide(policy, allow->uid, name, &table) == POLICY_DENY || table != i,
+              "a part of a name is approved");
+        CHECK(strlen(policy_advice(policy, allow->uid, name, text, sizeof text)) < sizeof text,
+              "the advice has no end");
+    }
+}
+
+static void check_policy(const struct policy *policy)
+{
+    size_t table;
+
+    CHECK(policy->uid != 0 && policy->gid != 0, "children would be root");
+    CHECK(policy->runtime_dir[0] == '/' && policy->libexec_dir[0] == '/', "a relative path");
+    CHECK(is_between(policy->loaders, 1, 64) && policy->nlistens > 0, "loaders or listeners");
+    for (size_t i = 0; i < policy->nlistens; i++)
+        check_listen(&policy->listens[i]);
+    for (size_t i = 0; i < policy->ntables; i++)
+        check_table(&policy->tables[i]);
+    for (size_t i = 0; i < policy->nallows; i++)
+        check_decisions(policy, &policy->allows[i]);
+    for (size_t i = 0; i < policy->ntables && !policy_knows(policy, 12345); i++)
+        CHECK(policy_decide(policy, 12345, text_slice(policy->tables[i].name), &table) ==
+                  POLICY_DENY,
+              "a stranger is approved");
+}
+
+/* ---- names ---- */
+
+/* A name that the log shows can be copied into the file. */
+static void check_name(const char *bytes, size_t len)
+{
+    size_t room = 4 * len + 16;
+    char *escaped = need_memory(room), *text = NULL, why[512];
+    struct slice name = {bytes, strnlen(bytes, len)};
+    struct policy *policy;
+
+    if (name.len == 0 || name.len > 1000)
+        name = (struct slice)SLICE("x");
+    policy_escape(name, escaped, room);
+    for (const char *at = escaped; *at != '\0'; at++)
+        CHECK(*at >= ' ' && *at < 0x7f, "an escaped name has the byte %d", *at);
+    REQUIRE(asprintf(&text, "listen \"/s\" { }\ntable \"static:%s\" { }\n", escaped) > 0,
+            "out of memory");
+    policy = read_policy(text, strlen(text), why, sizeof why);
+    REQUIRE(policy != NULL && policy->ntables == 1, "refused: %s\n%s", why, text);
+    CHECK(slice_same(text_slice(policy->tables[0].name + strlen("static:")), name),
+          "\"%s\" is read as another name", escaped);
+    policy_free(policy);
+    free(text);
+    free(escaped);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *text = exact_copy(data, size), why[1024];
+    struct policy *policy;
+
+    clearenv(); /* as the monitor does: the language knows ${NAME} */
+    policy = read_policy(text, size, why, sizeof why);
+    if (policy == NULL)
+        check_reason(why, text, size);
+    else
+        check_policy(policy);
+    policy_free(policy);
+    check_name(text, size);
+    free(text);
+    return 0;
+}
