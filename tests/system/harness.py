@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import ctypes
 import fcntl
+import functools
 import itertools
 import os
 import pwd
@@ -170,6 +171,18 @@ def reap(keep=()):
                     os.waitpid(int(name), os.WNOHANG)
 
 
+def wait_ended(taken, what):
+    """Waits until every process of a proc.snapshot() has ended. Those that have lost their parent
+    are reaped meanwhile, as the init of a system does: the first process of a pid namespace does
+    not end before that."""
+
+    def ended():
+        reap()
+        return not proc.survivors(taken)
+
+    wait_for(ended, what)
+
+
 class Opens:
     """Counts how often a file is opened, by anybody: so it is seen that somebody looks at it."""
 
@@ -196,7 +209,54 @@ class Opens:
 
 registry = []
 logs = {}
+_reported = {}
 _workspace = None
+
+# What a program of `make system-sanitized` says when it has found an error, or its parent of it
+# (tests/sanitized/options.h has the status).
+REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Sanitizer CHECK failed|exit status 99\b")
+
+
+# With which the reasons of skipped tests begin that such programs do not allow.
+NOT_SANITIZED = "not with sanitizers"
+
+
+@functools.cache
+def sanitized():
+    """True when the programs under test have sanitizers in them."""
+    with open(workspace().jailmapd, "rb") as program:
+        return b"__asan_default_options" in program.read()
+
+
+def not_sanitized(reason):
+    """Decorates a test of something that is different by nature in `make system-sanitized`, which
+    skips it."""
+
+    def decorate(test):
+        @functools.wraps(test)
+        def run_unless(self):
+            if sanitized():
+                raise unittest.SkipTest(f"{NOT_SANITIZED}: {reason}")
+            return test(self)
+
+        return run_unless
+
+    return decorate
+
+
+def sanitizer_reports():
+    """What each daemon log has had since the last call from the first line on that says that a
+    sanitizer found something."""
+    for path in logs:
+        with contextlib.suppress(FileNotFoundError):
+            with open(path, "rb") as file:
+                file.seek(_reported.get(path, 0))
+                text = file.read().decode(errors="replace")
+                _reported[path] = file.tell()
+            found = REPORT.search(text)
+            if found:
+                start = text.rfind("\n", 0, found.start()) + 1
+                yield f"a sanitizer's report in {path}:\n{text[start : start + 6000]}"
 
 
 def new_log_lines(limit=12, width=300):
@@ -244,20 +304,22 @@ def run(command, stdin=b"", **options):
     """Runs a command to its end; returns (exit status, stdout, stderr) with text decoded."""
     options.setdefault("env", {"PATH": PATH})
     options.setdefault("cwd", "/")
-    done = subprocess.run(
-        command,
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        timeout=LIMIT,
-        check=False,
-        **options,
-    )
-    return (
-        done.returncode,
-        done.stdout.decode(errors="replace"),
-        done.stderr.decode(errors="replace"),
-    )
+    # Not a pipe: where children may report what a sanitizer finds, a daemon's keep it.
+    with tempfile.TemporaryFile() as errors:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            timeout=LIMIT,
+            check=False,
+            **options,
+        )
+        errors.seek(0)
+        text = errors.read().decode(errors="replace")
+    if REPORT.search(text):
+        raise AssertionError(f"a sanitizer's report of {command}:\n{text}")
+    return done.returncode, done.stdout.decode(errors="replace"), text
 
 
 def wait_exit(process, what):
@@ -368,6 +430,7 @@ class Jailmapd:
         "jailmap-worker": "worker",
         "jailmap-loader": "loader",
         "jailmap-scribe": "scribe",
+        "jailmap-launcher": "launcher",
         "jailmap-agent-nss": "agent",
     }
 
@@ -399,13 +462,13 @@ class Jailmapd:
         self.process = None
         workspace().at_end(self.stop)
 
-    def start(self, wrap=(), env=None, ready=True, **options):
-        """Starts `jailmapd -f` (inside `wrap`, if given; options are Popen's) and waits for its
-        ready line."""
+    def start(self, wrap=(), env=None, ready=True, program=None, **options):
+        """Starts `jailmapd -f` (inside `wrap`, or another `program`, if given; options are Popen's)
+        and waits for its ready line."""
         mark = self.mark()
         with open(self.log_path, "ab") as log:
             self.process = start(
-                [*wrap, workspace().jailmapd, "-f", "-c", self.config],
+                [*wrap, program or workspace().jailmapd, "-f", "-c", self.config],
                 stdout=log,
                 stderr=log,
                 env={"PATH": PATH, **(env or {})},
@@ -433,7 +496,7 @@ class Jailmapd:
             process.kill()
             wait_exit(process, "jailmapd to end after SIGKILL")
             raise
-        wait_for(lambda: not proc.survivors(below), "the children of a stopped jailmapd to end")
+        wait_ended(below, "the children of a stopped jailmapd to end")
         return code
 
     def mark(self):
@@ -477,6 +540,21 @@ class Jailmapd:
             if role:
                 found[role].append(pid)
         return found
+
+    def launchers(self):
+        """"jail" and "agents" -> pid. A helper that has just been cloned looks like its launcher
+        until it executes its program; the launcher is the older one."""
+
+        def both():
+            found = {}
+            for pid in self.roles()["launcher"]:
+                fields, titles = proc.stat_fields(pid), proc.arguments(pid)
+                if fields and titles:
+                    place = titles[0].partition(": ")[2]
+                    found[place] = min(found.get(place, (fields[2], pid)), (fields[2], pid))
+            return {place: pid for place, (_, pid) in found.items()} if len(found) == 2 else None
+
+        return wait_for(both, "both launchers")
 
     def wait_roles(self, role, count=1):
         """Pids of `count` or more running children in a role, as soon as there are that many."""

@@ -152,6 +152,41 @@ class KilledTest(FaultsCase):
         self.assertEqual(other.finish(), [])
         self.assertEqual((other.temporary, other.reconnects), (0, 0))
 
+    def test_shared_descriptors(self):
+        """A client, a link to an agent and a link to a worker that are gone are not watched any
+        more, even while somebody else has them open, as the monitor does for a moment."""
+        users = "unix:passwd.byname"
+        daemon = self.jailmapd([users], start=False)
+        daemon.start(wrap=nameservice.switched())
+        client = self.client(daemon)
+        self.assertEqual(client.lookup(users, "nss-user-1"), (OK, nameservice.user(1)))
+        (worker,), (agent,) = daemon.wait_roles("worker"), daemon.wait_roles("agent")
+
+        def share(pid, kind):
+            (fd,) = (
+                fd for fd, found in proc.classify(pid).items() if fd > 3 and found.startswith(kind)
+            )
+            self.addCleanup(os.close, proc.share(pid, fd))
+
+        self.assertEqual(proc.watched(worker), 3, "the bridge, the link and the client")
+        self.assertEqual(proc.watched(agent), 2, "the bridge and the link")
+        share(worker, "stream")
+        share(agent, "seqpacket")
+        client.close()
+        wait_for(lambda: proc.watched(worker) == 2, "the worker to forget its client")
+        other = self.client(daemon)
+        self.assertEqual(other.lookup(users, "nss-user-2"), (OK, nameservice.user(2)))
+        harness.kill(worker)
+        wait_for(lambda: proc.watched(agent) == 1, "the agent to forget its worker")
+        third = self.client(daemon)
+        self.assertEqual(third.lookup(users, "nss-user-1"), (OK, nameservice.user(1)))
+        (worker,) = daemon.wait_roles("worker")
+        share(worker, "seqpacket")
+        harness.kill(agent)
+        wait_for(lambda: daemon.wait_roles("agent") != [agent], "another agent")
+        wait_for(lambda: proc.watched(worker) == 3, "the worker to have the new link alone")
+        self.assertEqual(third.lookup(users, "nss-user-2"), (OK, nameservice.user(2)))
+
     def test_scribe_killed(self):
         """The log writer is killed: lookups go on, and the log does too."""
         table = self.table("a", "key value\n")
@@ -189,7 +224,7 @@ class KilledTest(FaultsCase):
         self.assertGreaterEqual(len(below), 4)
         daemon.process.kill()
         harness.wait_exit(daemon.process, "the monitor to end")
-        wait_for(lambda: not proc.survivors(below), "every helper to end after the monitor")
+        harness.wait_ended(below, "every helper to end after the monitor")
         self.assertEqual(client.receive_all(), b"")
         self.assertTrue(stat.S_ISSOCK(os.stat(daemon.socket).st_mode))
         daemon.start()

@@ -135,4 +135,4 @@ class NameServiceTest(harness.Case):
         below = proc.snapshot(daemon.pid)
         daemon.process.kill()
         harness.wait_exit(daemon.process, "the monitor to end")
-        wait_for(lambda: not proc.survivors(below), "every helper to end after the monitor")
+        harness.wait_ended(below, "every helper to end after the monitor")

@@ -45,7 +45,7 @@ class StartTest(harness.Case):
             self.assertEqual(harness.wait_exit(daemon.process, "jailmapd to stop"), 0)
             self.assertFalse(os.path.exists(daemon.socket))
             self.assertEqual(os.listdir(daemon.runtime), ["empty"])
-            wait_for(lambda below=below: not proc.survivors(below), "the helpers to end")
+            harness.wait_ended(below, "the helpers to end")
             self.assertEqual(client.receive_all(), b"")
             daemon.wait_log(r"stopping")
 
@@ -226,7 +226,7 @@ class StartTest(harness.Case):
         self.assertEqual(os.readlink(f"/proc/{pid}/cwd"), "/")
         below = proc.snapshot(pid)
         harness.kill(pid, signal.SIGTERM)
-        wait_for(lambda: not proc.survivors(below), "the helpers of the daemon to end")
+        harness.wait_ended(below, "the helpers of the daemon to end")
         wait_for(lambda: harness.reap() or not proc.alive(pid), "the daemon to stop")
         self.assertFalse(os.path.exists(daemon.socket))
 
