@@ -1,0 +1,56 @@
+"""What the kernel has no more of: descriptors, and watches.
+
+Nobody is taken over here; but who is may have used them up. The daemon must go on, say so, and come
+back by itself.
+"""
+
+import os
+import resource
+
+import arena
+import harness
+from case import SandboxCase
+from harness import workspace
+from protocol import GREETING, OK
+from waiting import wait_for
+
+
+class LackingTest(SandboxCase):
+    """A monitor that gets an error where there is none as a rule."""
+
+    def test_no_descriptors(self):
+        """The monitor cannot accept for want of descriptors; clients wait, who is connected is
+        served, and when there are some again the waiting are greeted."""
+        place = self.arena()
+        mark = place.daemon.mark()
+        used = {int(name) for name in os.listdir(f"/proc/{place.pid}/fd")}
+        free = next(number for number in range(4096) if number not in used)
+        _, hard = resource.prlimit(place.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(place.pid, resource.RLIMIT_NOFILE, (free, hard))
+        client = place.daemon.client(uid=place.uid(), greeting=False)
+        self.addCleanup(client.close)
+        place.daemon.wait_log("cannot accept clients for the moment: Too many open files", mark)
+        place.bystander.served()
+        resource.prlimit(place.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        self.assertEqual(client.receive(), GREETING)
+        self.assertEqual(client.lookup(place.table, "key"), (OK, b"own"))
+        place.vital()
+
+    def test_no_watches(self):
+        """The kernel has no watches left; the daemon says so once, and notices changes by
+        looking."""
+        program, mailbox = arena.attack_monitor()
+        mailbox.put("no watches")
+        directory = workspace().directory("unwatched")
+        harness.postmap("hash", os.path.join(directory, "table"), "key old\n")
+        table = f"hash:{os.path.join(directory, 'table')}"
+        daemon = harness.Jailmapd("unwatched", tables=[table])
+        self.addCleanup(daemon.stop)
+        daemon.start(program=program)
+        daemon.wait_log("no watch for .*No space left on device")
+        client = daemon.client()
+        self.addCleanup(client.close)
+        self.assertEqual(client.lookup(table, "key"), (OK, b"old"))
+        harness.postmap("hash", os.path.join(directory, "table"), "key new\n")
+        wait_for(lambda: client.lookup(table, "key") == (OK, b"new"), "the change to be noticed")
+        self.assertEqual(daemon.log().count("no watch for"), 1)

@@ -1,0 +1,406 @@
+"""The walls, each as what takes it down and which tests must notice: see mutate.
+
+name: (edits, tests). An edit is (file, text that is there once, text instead).
+"""
+
+JAIL = "privsep/priv_jail.c"
+LAUNCHER = "privsep/launcher.c"
+CHILD = "privsep/child.c"
+CONFINE = "privsep/priv_confine.c"
+CLIENTS = "privsep/clients.c"
+TABLES = "privsep/tables.c"
+BRIDGE = "privsep/bridge.c"
+OPEN = "privsep/priv_open.c"
+MONITOR = "privsep/profile_monitor.c"
+DENIED = "privsep/profile_denied.c"
+
+
+def line(file, text, instead=""):
+    return [(file, text, instead)]
+
+
+def unfiltered(file, profile):
+    return line(file, f"profile_enter(&{profile});")
+
+
+WALLS = {
+    # ---- what a helper is born with ----
+    "root directory of the jail": (
+        line(JAIL, "mounted = mount_only();", "mounted = true;"),
+        ["system jail.root_directory"],
+    ),
+    "jail as the only mount": (
+        line(JAIL, "mounted = mount_only();", "mounted = false;"),
+        ["system jail.root_directory"],
+    ),
+    "network namespace": (
+        line(JAIL, "{CLONE_NEWNET, WALL_NETWORK}", "{0, WALL_NETWORK}"),
+        ["system jail.namespaces"],
+    ),
+    "IPC namespace": (
+        line(JAIL, "{CLONE_NEWIPC, WALL_IPC}", "{0, WALL_IPC}"),
+        ["system jail.namespaces"],
+    ),
+    "UTS namespace": (
+        line(JAIL, "{CLONE_NEWUTS, WALL_HOST_NAME}", "{0, WALL_HOST_NAME}"),
+        ["system jail.namespaces"],
+    ),
+    "process id namespace": (
+        line(JAIL, "unshare(CLONE_NEWPID)", "unshare(0)"),
+        ["system jail.namespaces"],
+    ),
+    "supplementary groups": (
+        line(JAIL, "setgroups(0, NULL) != 0 || "),
+        ["system jail.identity"],
+    ),
+    "gid": (line(JAIL, "setresgid(gid, gid, gid) != 0 || "), ["system jail.identity"]),
+    "uid": (
+        [
+            (JAIL, "|| setresuid(uid, uid, uid) != 0", ""),
+            (JAIL, "if (!no_capabilities())", "if (false && !no_capabilities())"),
+        ],
+        ["system jail.identity"],
+    ),
+    "bounding set of helpers": (
+        [
+            (JAIL, "cap_drop_bound(cap) != 0", "false"),
+            (JAIL, "empty = cap_get_bound(cap) == 0 &&", "empty ="),
+        ],
+        ["system jail.capabilities"],
+    ),
+    "no_new_privs": (
+        [
+            (CONFINE, "if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)", "if (0)"),
+            (JAIL, "if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)", "if (0)"),
+            (
+                "privsep/profile.c",
+                "seccomp_load(filter) != 0",
+                "seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0) != 0 || seccomp_load(filter) != 0",
+            ),
+        ],
+        ["system jail.capabilities", "system jail.monitor_capabilities"],
+    ),
+    "no new processes": (line(LAUNCHER, "limit(RLIMIT_NPROC, 0)", "true"), ["system jail.limits"]),
+    "no core dumps": (line(LAUNCHER, "!limit(RLIMIT_CORE, 0) || "), ["system jail.limits"]),
+    "no files": (
+        line(LAUNCHER, "limit(RLIMIT_FSIZE, s->file_size)", "true"),
+        ["system jail.limits", "system limits.image_limit"],
+    ),
+    "limit of memory": (
+        line(LAUNCHER, "limit(RLIMIT_DATA, s->memory) && "),
+        ["system loader_limits"],
+    ),
+    "descriptors of a helper": (
+        line(LAUNCHER, "syscall(SYS_close_range, PROGRAM_FD + 1, ~0U, 0) == 0", "true"),
+        ["system jail.descriptors"],
+    ),
+    "descriptors of a launcher": (
+        [
+            ("privsep/launchers.c", "return syscall(SYS_close_range, END, ~0U, 0) == 0;",
+             "for (int fd = END; fd < 64; fd++) fcntl(fd, F_SETFD, 0);\n    return true;"),
+        ],
+        ["system jail.descriptors"],
+    ),
+    "environment": (
+        line(LAUNCHER, "char *envp[] = {NULL};", 'char *envp[] = {"A=1", NULL};'),
+        ["system jail.environment"],
+    ),
+    "end with the monitor": (
+        [
+            (LAUNCHER, "prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent", "false"),
+            (LAUNCHER, "if ((lacking->walls & WALL_PROCESSES) == 0) {", "if (0) {"),
+        ],
+        ["system faults.monitor_killed", "system nss.busy_agent_ends"],
+    ),
+    # ---- filters ----
+    "filter of the monitor": (
+        unfiltered("privsep/jailmapd.c", "profile_monitor"),
+        ["system jail.filters"],
+    ),
+    "filter of the launchers": (
+        unfiltered(LAUNCHER, "profile_launcher"),
+        ["system jail.filters"],
+    ),
+    "filter of the worker": (
+        unfiltered("server/worker/worker.c", "profile_worker"),
+        ["system jail.filters"],
+    ),
+    "filter of the loader": (
+        line("server/loader/loader.c", "profile_enter(sources[i].profile);"),
+        ["system jail.filters"],
+    ),
+    "filter of the scribe": (
+        unfiltered("server/scribe/scribe.c", "profile_scribe"),
+        ["system jail.filters"],
+    ),
+    "filter of the agent": (
+        line("server/agent/agent.c", "profile_enter(b->profile);"),
+        ["system jail.filters"],
+    ),
+    # ---- the monitor ----
+    "capabilities of the monitor": (
+        line(CONFINE, "CAP_DAC_READ_SEARCH, CAP_KILL}", "CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SYS_ADMIN}"),
+        ["system jail.monitor_capabilities"],
+    ),
+    "bounding set of the monitor": (
+        line(CONFINE, "cap_get_bound(cap) != 0 &&", "false &&"),
+        ["system jail.monitor_capabilities"],
+    ),
+    "strict means strict": (
+        line("privsep/jailmapd.c", "if (!monitor_policy->strict || walls.count == 0)", "if (true)"),
+        ["system walls.strict"],
+    ),
+    "what is lacking is said": (
+        line("privsep/launchers.c", "if (ready->missing & names[i].wall)", "if (0)"),
+        ["system walls.available"],
+    ),
+    "an empty jail, or no start": (
+        line("privsep/jailmapd.c", 'strcmp(entry->d_name, "..") != 0)', 'strcmp(entry->d_name, "..") != 0 && false)'),
+        ["system walls.jail_not_empty"],
+    ),
+    # ---- the bridge ----
+    "message: number": (
+        line(BRIDGE, "if (rule == NULL || header.zero != 0)", "if (rule == NULL)"),
+        ["unit"],
+    ),
+    "message: sender": (
+        line(BRIDGE, "(rule->from & from) == 0 || "),
+        ["unit"],
+    ),
+    "message: state": (line(BRIDGE, "if ((rule->states & state) == 0)", "if (0)"), ["unit"]),
+    "message: shortest": (
+        line(BRIDGE, "if (len < sizeof header + rule->fixed)", "if (0)"),
+        ["unit"],
+    ),
+    "message: longest": (
+        line(BRIDGE, "if (len > sizeof header + rule->fixed + rule->tail)", "if (0)"),
+        ["unit"],
+    ),
+    "message: descriptors": (line(BRIDGE, "if (nfds != rule->fds)", "if (0)"), ["unit"]),
+    "message: descriptors that are not wanted are closed": (
+        line(BRIDGE, "    while (msg->nfds > 0)\n        bridge_discard(msg->fds[--msg->nfds]);\n", ""),
+        ["unit"],
+    ),
+    "message: descriptors beyond the table's are not taken": (
+        line(BRIDGE, "mh.msg_flags & MSG_CTRUNC)", "0)"),
+        ["unit"],
+    ),
+    "message: cut": (line(BRIDGE, "mh.msg_flags & MSG_TRUNC)", "0)"), ["unit"]),
+    # ---- opening ----
+    "path: owner": (
+        line(OPEN, "if (w->st->st_uid != 0 && w->st->st_uid != w->owner)", "if (0)"),
+        ["unit"],
+    ),
+    "path: written by others": (line(OPEN, "(w->st->st_mode & (S_IWGRP | S_IWOTH))", "0"), ["unit"]),
+    "path: regular files": ([
+            (OPEN, "if (!S_ISREG(w->st->st_mode)) {", "if (false) {"),
+            (OPEN, "if (!S_ISREG(w->st->st_mode))\n        return refuse", "if (false)\n        return refuse"),
+        ], ["unit"]),
+    # ---- tables and images ----
+    "seals": (
+        line(TABLES, "fcntl(build, F_ADD_SEALS, SEALS) != 0 || (fcntl(build, F_GET_SEALS) & SEALS) != SEALS", "false"),
+        ["system jail.images_are_sealed"],
+    ),
+    "images are read-only": (
+        line(TABLES, "fd = open(path, O_RDONLY | O_CLOEXEC);", "fd = dup(build);"),
+        ["system jail.descriptor_rights", "system jail.images_are_sealed"],
+    ),
+    "reveal, in the loader": (
+        line("server/loader/loader.c", "is->reveal == REVEAL_EXISTENCE ? key : value", "value"),
+        ["system jail.existence"],
+    ),
+    "reveal, in the agent": (
+        line("server/agent/agent.c", "status == ANSWER_FOUND && source.reveal == REVEAL_EXISTENCE", "false"),
+        ["system nss", "system unix"],
+    ),
+    "records of an image are inside": (
+        line("server/image.c", "if (word > len - sizeof word)", "if (false)"),
+        ["unit"],
+    ),
+    "a failing load keeps the last good image": (
+        line(TABLES, "    else\n        fail_for_a_while(t, why);\n}", "    else\n        take_image(t, -1);\n}"),
+        ["system reload.last_good", "system faults.damaged_while_running"],
+    ),
+    "writers are waited for: lock": (
+        line(TABLES, "return flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK;", "return true;"),
+        ["system faults.half_written", "system loader_limits.locked_hash"],
+    ),
+    "writers are waited for: lease": (
+        line(TABLES, "} else if (!is_settled(t)) {", "} else if (false) {"),
+        ["system reload.slow_editor"],
+    ),
+    "time of a load": (
+        line(TABLES, "t->loader->kill_at = t->loader->started + UINT64_C(1000) * t->conf->load_time;", ""),
+        ["system loader_limits.stopped_loader"],
+    ),
+    "number of loaders": (
+        line(TABLES, "if (loaders >= monitor_policy->loaders)", "if (0)"),
+        ["system loader_limits.one_at_a_time", "system loader_limits.stopped_one"],
+    ),
+    # ---- clients ----
+    "compartments by uid": (
+        line(CLIENTS, "c->listener == listener && c->uid == uid", "c->listener == listener"),
+        ["system jail.compartments"],
+    ),
+    "compartments by listener": (
+        line(CLIENTS, "c->listener == listener && c->uid == uid", "c->uid == uid"),
+        ["system start.socket_file"],
+    ),
+    "denial": (
+        line("policy/decide.c", "allow->tables[*table] ? POLICY_APPROVE : POLICY_DENY", "POLICY_APPROVE"),
+        ["unit", "system jail.denied_table_stays_out"],
+    ),
+    "lines of a log are one": (
+        line("policy/decide.c", "c < 0x20 || c >= 0x7f ||", "c >= 0x7f ||"),
+        ["unit", "system clients.log_lines_are_the_daemons"],
+    ),
+    "number of lines": (
+        line("privsep/log.c", "if (limit->count >= LINES_INTERVAL)", "if (0)"),
+        ["system clients.log_lines_are_the_daemons", "system limits"],
+    ),
+    "a client has its uid and no other's workers": (
+        line(CLIENTS, "return c->stranger ? 1 : listen_of(c)->workers;", "return 64;"),
+        ["system compartments", "system limits"],
+    ),
+    "pending bytes": (
+        line("server/worker/session.c", "if (pending + more <= session_limits.max_pending)", "if (true)"),
+        ["system compartments.half_requests"],
+    ),
+    "sockets have the mode of their section": (
+        line("privsep/listen.c", "mask = umask(0777 & ~conf->mode);", "mask = umask(0);"),
+        ["system start.socket_file"],
+    ),
+    # ---- Landlock ----
+    "Landlock of the jail": (
+        line(LAUNCHER, "return landlock_enter(grants, n, LANDLOCK_NO_TCP | LANDLOCK_NO_SIGNALS | LANDLOCK_NO_ABSTRACT);", "return 0;"),
+        ["sandbox launcher.bare*"],
+    ),
+    "Landlock of the monitor": (
+        line(CONFINE, "rc = landlock_enter(grants, n, LANDLOCK_NO_TCP);", "rc = 0;"),
+        ["sandbox monitor.bare_create_file", "sandbox monitor.create_like_status"],
+    ),
+    "signals of the monitor": (
+        line(CONFINE, "return landlock_keep_signals();", "return 0;"),
+        ["sandbox monitor.kill_foreign"],
+    ),
+    "agents write nothing (Landlock and filter)": (
+        [
+            ("server/agent/agent.c", "landlock_enter(&all, 1, LANDLOCK_NO_SIGNALS)", "0"),
+            (DENIED, '    {SCMP_SYS(openat), REFUSE(EACCES), 1, FLAG(2, O_CREAT), "making files"},\n', ""),
+            (DENIED, '    {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_WRONLY), "opening for writing"},\n', ""),
+            (DENIED, '    {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_RDWR), "opening for writing"},\n', ""),
+        ],
+        ["sandbox agent.create_in_tmp"],
+    ),
+    "siblings send each other no signals (Landlock and filters)": (
+        [
+            (LAUNCHER, "landlock_keep_signals() != 0", "false"),
+            (DENIED, '    {SCMP_SYS(kill), KILL, 0, {{0}}, "other processes: siblings have the same uid"},\n', ""),
+        ],
+        ["sandbox worker.bare_kill_sibling*"],
+    ),
+    # ---- what a filter holds ----
+    "the worker opens nothing": (
+        line("privsep/profile_worker.c", '    {SCMP_SYS(recvfrom), 0, 0,', '    {SCMP_SYS(openat), 0, 0, {{0}}, ""},\n    {SCMP_SYS(recvfrom), 0, 0,'),
+        ["sandbox worker.open_passwd"],
+    ),
+    "the worker makes no code (both filters)": (
+        [
+            ("privsep/profile_worker.c", '{SCMP_SYS(mmap), 0, 2, {NOT_EXECUTABLE, NO_FILE}, "malloc"}', '{SCMP_SYS(mmap), 0, 1, {NO_FILE}, "malloc"}'),
+            (DENIED, '    {SCMP_SYS(mmap), KILL, 1, {WRITABLE_CODE}, "code of its own making"},\n', ""),
+        ],
+        ["sandbox worker.code_map"],
+    ),
+    "the loader opens nothing": (
+        line("privsep/profile_loader.c", '    {SCMP_SYS(poll), 0, 0,', '    {SCMP_SYS(openat), 0, 0, {{0}}, ""},\n    {SCMP_SYS(poll), 0, 0,'),
+        ["sandbox loader.open_*"],
+    ),
+    "the scribe sends to nobody else": (
+        line("privsep/profile_scribe.c", "{SCMP_SYS(sendto), 0, 1, {SCMP_A4(SCMP_CMP_EQ, 0, 0)}", "{SCMP_SYS(socket), 0, 0, {{0}}, \"\"},\n    {SCMP_SYS(sendto), 0, 0, {{0}}"),
+        ["sandbox scribe.socket*"],
+    ),
+    "the agent executes nothing": (
+        [
+            (DENIED, '    {SCMP_SYS(execve), KILL, 0, {{0}}, "another program"},\n', ""),
+            (DENIED, '    {SCMP_SYS(execveat), KILL, 0, {{0}}, "another program"},\n', ""),
+        ],
+        ["sandbox agent.execute*"],
+    ),
+    "launchers trace nobody": (
+        line(DENIED, '    {SCMP_SYS(ptrace), KILL, 0, {{0}}, "other processes"},\n'),
+        ["sandbox launcher.*_trace_*", "sandbox agent.trace_*"],
+    ),
+    "the monitor executes nothing": (
+        line(MONITOR, '    {SCMP_SYS(epoll_wait), 0, 0,', '    {SCMP_SYS(execve), 0, 0, {{0}}, ""},\n    {SCMP_SYS(epoll_wait), 0, 0,'),
+        ["sandbox monitor.execute"],
+    ),
+    "the monitor starts nothing": (
+        line(MONITOR, '    {SCMP_SYS(epoll_wait), 0, 0,', '    {SCMP_SYS(clone), 0, 0, {{0}}, ""},\n    {SCMP_SYS(epoll_wait), 0, 0,'),
+        ["sandbox monitor.fork"],
+    ),
+    "the monitor reads no table": (
+        line(MONITOR, "{SCMP_SYS(read), 0, 1, {IS(0, MONITOR_INOTIFY)}", "{SCMP_SYS(read), 0, 0, {{0}}"),
+        ["sandbox monitor.read_*"],
+    ),
+    "what the monitor reads cannot be exchanged": (
+        line(MONITOR, "    MAY_CLOSE(3),", '    {SCMP_SYS(close), 0, 0, {{0}}, ""},'),
+        ["sandbox monitor.reopen_*"],
+    ),
+    "the monitor has no network": (
+        line(MONITOR, "{SCMP_SYS(socket), 0, 1, {IS(0, AF_UNIX)}", "{SCMP_SYS(socket), 0, 0, {{0}}"),
+        ["sandbox monitor.socket_*", "sandbox monitor.connect_inet"],
+    ),
+    # ---- what children say ----
+    "floods": (
+        line(CHILD, "return c->credit-- > 0;", "return true;"),
+        ["sandbox worker.flood_of_denials", "sandbox worker.flood_of_closings"],
+    ),
+    "a child that does not read": (
+        line(CHILD, "return c->stuck_at > now;", "return true;"),
+        ["system walls.not_reading"],
+    ),
+    "last words are heard": (
+        line(CHILD, "    while (hear(c)) /*", "    while (false) /*"),
+        ["sandbox loader.failed_*", "sandbox loader.loaded_*"],
+    ),
+    "OPEN is for a client that the worker has": (
+        line(CLIENTS, "if (!is_client(w, open->client)) {", "if (false) {"),
+        ["sandbox worker.client_*"],
+    ),
+    "OPEN is said once": (
+        line(CLIENTS, "if (w->grants[index].asked) {", "if (false) {"),
+        ["sandbox worker.table_twice"],
+    ),
+    "denials are true": (
+        line(CLIENTS, 'child_end(w->child, "it reports the denial of a table that is approved");', ";"),
+        ["sandbox worker.approved_is_denied"],
+    ),
+    "links are not lost again and again": (
+        line(CLIENTS, "> RELINKS_MOST) {", "> 1000000) {"),
+        ["sandbox worker.links_lost"],
+    ),
+    "what is handed back is what it was": (
+        line(CLIENTS, "!is_same(&client, &w->clients[number])", "false"),
+        ["sandbox worker.handback_*", "system compartments.hands_back_what_it_was_not_given"],
+    ),
+    "a pid is of a child": (
+        line(CHILD, "waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0", "false"),
+        ["sandbox launcher.foreign_process"],
+    ),
+    "a pid is of one child": (
+        line(CHILD, "find(0, pid) != NULL ||"),
+        ["sandbox launcher.other_child"],
+    ),
+    "the end of a launcher is the end": (
+        line("privsep/launchers.c", "monitor_stop(EX_SOFTWARE, ", "log_line(LOG_ERR, "),
+        ["system walls.launcher_killed"],
+    ),
+    "a walk in an image has an end": (
+        line("server/image.c", " && next > pos"),
+        ["unit"],
+    ),
+    "jailmap sandbox tells": (
+        line("ctl/sandbox.c", "    if (page->count == 0) {\n        fprintf", "    if (true) {\n        fprintf"),
+        ["system sandbox_report"],
+    ),
+}
