@@ -219,7 +219,7 @@ WALLS = {
     ),
     "a failing load keeps the last good image": (
         line(TABLES, "    else\n        fail_for_a_while(t, why);\n}", "    else\n        take_image(t, -1);\n}"),
-        ["system reload.last_good", "system faults.damaged_while_running"],
+        ["system loader_limits.stopped_loader"],
     ),
     "writers are waited for: lock": (
         line(TABLES, "return flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK;", "return true;"),
