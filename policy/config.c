@@ -1,9 +1,11 @@
 /*
- * Reading jailmapd.conf(5). Runs in the monitor at start, with privilege, on a file that only root
- * can write, and in `jailmapd -n`. It may ask the name service for users and groups; it must never
- * start anything, and never accept what it does not understand.
+ * Reading jailmapd.conf(5). Runs in the monitor at start, with privilege, on files that only root
+ * can write, in `jailmapd -n`, and in the tool. It may ask the name service for users and groups;
+ * it must never start anything, and never accept what it does not understand.
  */
-#include <confuse.h>
+#include "policy/config.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -11,406 +13,522 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
-#include "policy/config_text.h"
-#include "policy/policy.h"
+#include "policy/words.h"
 #include "privsep/bridge.h"
-#include "proto/proxymap.h"
 
-#define PENDING_BASE (UINT64_C(128) << 20) /* max-pending, and 16 of the longest requests */
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* Where an allow section names a table; kept because its line is known only while it is parsed. */
+#define PENDING_BASE   (UINT64_C(128) << 20) /* max-pending, and 16 of the longest requests */
+#define SIZE_MOST      ((size_t)16 << 20)    /* of one file */
+#define FRAGMENTS_MOST 4096
+#define OPTIONS_MOST   32 /* of one section */
+#define FOUND_MAX      80
+
+/* Where an allow section names a table; it may be declared later. */
 struct mention {
-    const cfg_t *section;
-    unsigned index;
-    int line;
-    char *value;
+    size_t allow;
+    struct policy_place spot;
+    char *name;
 };
 
-/* libconfuse's call-backs carry no context, and one file is read at a time. */
-static struct {
-    const char *path;
-    char *why;
-    size_t len;
-    int runtime_line, libexec_line;
-    char *text;
-    int lines;
-    const cfg_opt_t **given; /* options that have been set */
-    size_t ngiven;
+/* Where each option of a section was given; column 0: it was not. */
+struct given {
+    struct policy_place at[OPTIONS_MOST];
+};
+
+struct reading {
+    struct words words;
+    struct policy *policy;
+    const struct policy_files *files; /* NULL: a canonical text, which names nobody and no file */
+    const char *fragment;             /* the name of the file that is read; NULL: the main one */
+    struct given global;
     struct mention *mentions;
     size_t nmentions;
-} reading;
+    char *why;
+    size_t len;
+};
 
-/* Keeps the first complaint: what follows is mostly its consequence. It is one line, whatever a
- * value holds that it quotes. Returns -1. */
-__attribute__((format(printf, 2, 3))) static int complain(int line, const char *format, ...)
+/* Keeps the first complaint, as one line, whatever it quotes. Returns false. */
+__attribute__((format(printf, 3, 4))) static bool complain(struct reading *r,
+                                                           const struct policy_place *spot,
+                                                           const char *format, ...)
 {
     char text[2048];
     va_list ap;
     int n;
 
-    if (reading.why[0] != '\0')
-        return -1;
-    if (line > reading.lines) /* libconfuse, at the end: the last newline begins no line */
-        line = reading.lines;
-    n = snprintf(reading.why, reading.len, "%s:%d: ", reading.path, line);
+    if (r->why[0] != '\0')
+        return false;
+    if (spot->line == 0)
+        n = snprintf(r->why, r->len, "%s: ", spot->file);
+    else
+        n = snprintf(r->why, r->len, "%s:%d:%d: ", spot->file, spot->line, spot->column);
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < reading.len)
-        policy_printable((struct slice){text, strlen(text)}, reading.why + n,
-                         reading.len - (size_t)n);
-    return -1;
+    if (n >= 0 && (size_t)n < r->len)
+        policy_printable((struct slice){text, strlen(text)}, r->why + n, r->len - (size_t)n);
+    return false;
 }
 
-static void confuse_error(cfg_t *cfg, const char *format, va_list ap)
+static bool out_of_memory(struct reading *r)
 {
-    char text[512];
-
-    vsnprintf(text, sizeof text, format, ap);
-    complain(cfg->line, "%s", text);
+    return complain(r, &r->words.here, "out of memory");
 }
 
-/* ---- checks of one value, while its line is known ---- */
+/* The token in hand is not what should be there. */
+static bool unexpected(struct reading *r, const char *expected)
+{
+    char found[FOUND_MAX];
 
-static int check_path(int line, const char *what, const char *path)
+    return complain(r, &r->words.spot, "%s stands here; %s is expected",
+                    words_found(&r->words, found, sizeof found), expected);
+}
+
+static bool next(struct reading *r)
+{
+    return words_next(&r->words) || complain(r, &r->words.spot, "%s", r->words.complaint);
+}
+
+static bool is_text(const struct reading *r)
+{
+    return r->words.token == TOKEN_WORD || r->words.token == TOKEN_STRING;
+}
+
+/* ---- unknown names ---- */
+
+/* How many letters must be changed, added or left out to make b of a; 9: too many to mean it. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[40], n = (unsigned)strlen(b);
+
+    if (strlen(a) >= COUNT(row) || n >= COUNT(row))
+        return 9;
+    for (unsigned j = 0; j <= n; j++)
+        row[j] = j;
+    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
+        unsigned corner = row[0];
+
+        row[0] = i;
+        for (unsigned j = 1; j <= n; j++) {
+            unsigned best = corner + (a[i - 1] != b[j - 1]);
+
+            corner = row[j];
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+        }
+    }
+    return row[n];
+}
+
+static const struct config_section *const sections[] = {&config_listen, &config_table,
+                                                        &config_allow};
+
+static const struct config_section *find_section(const char *name)
+{
+    for (size_t i = 0; i < COUNT(sections); i++)
+        if (strcmp(name, sections[i]->name) == 0)
+            return sections[i];
+    return NULL;
+}
+
+/* Says which names there are, or which one was meant. */
+static bool unknown_name(struct reading *r, const struct config_section *section)
+{
+    char names[512] = "", found[FOUND_MAX];
+    const char *meant = NULL;
+    unsigned best = 3;
+    size_t used = 0, n = section->noptions + (section == &config_global ? COUNT(sections) + 1 : 0);
+
+    for (size_t i = 0; i < n; i++) {
+        const char *name = i < section->noptions ? section->options[i].name
+                           : i < section->noptions + COUNT(sections)
+                               ? sections[i - section->noptions]->name
+                               : "include";
+        unsigned d = distance(r->words.text, name);
+
+        if (d < best && d < strlen(name)) {
+            best = d;
+            meant = name;
+        }
+        if (used < sizeof names)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s",
+                                     i == 0       ? ""
+                                     : i + 1 == n ? " or "
+                                                  : ", ",
+                                     name);
+    }
+    words_found(&r->words, found, sizeof found);
+    if (meant != NULL)
+        return complain(r, &r->words.spot, "%s is not known here; did you mean \"%s\"?", found,
+                        meant);
+    return complain(r, &r->words.spot, "%s is not known here; %s is expected", found, names);
+}
+
+/* ---- values ---- */
+
+static bool check_path(struct reading *r, const struct policy_place *spot, const char *what,
+                       const char *path)
 {
     for (const char *at = path; *at != '\0'; at++)
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            return complain(line, "%s has a control character in its path", what);
+            return complain(r, spot, "%s has a control character in its path", what);
     if (path[0] != '/')
-        return complain(line, "%s \"%s\" is a relative path; an absolute one is expected", what,
+        return complain(r, spot, "%s \"%s\" is a relative path; an absolute one is expected", what,
                         path);
     for (const char *at = path; at != NULL; at = strchr(at + 1, '/')) {
         size_t len = strcspn(at + 1, "/");
 
         if (len == 0 || (len == 1 && at[1] == '.') || (len == 2 && memcmp(at + 1, "..", 2) == 0))
-            return complain(line, "%s \"%s\" has an empty, . or .. component", what, path);
+            return complain(
+                r, spot,
+                "%s \"%s\" has an empty, . or .. component; the path without it is expected", what,
+                path);
     }
-    return 0;
+    return true;
 }
 
-/* libconfuse lets the last of two win; an administrator should hear of it. */
-static int once(cfg_t *cfg, const cfg_opt_t *opt)
+/* The last number means "no id" to the kernel. */
+static bool parse_id(const char *text, char end, const char **rest, unsigned *id)
 {
-    const cfg_opt_t **grown;
-
-    for (size_t i = 0; i < reading.ngiven; i++)
-        if (reading.given[i] == opt)
-            return complain(cfg->line, "%s is given twice", opt->name);
-    grown = realloc(reading.given, (reading.ngiven + 1) * sizeof *grown);
-    if (grown == NULL)
-        return complain(cfg->line, "out of memory");
-    reading.given = grown;
-    grown[reading.ngiven++] = opt;
-    return 0;
-}
-
-static int check_path_value(cfg_t *cfg, cfg_opt_t *opt)
-{
-    if (once(cfg, opt) != 0)
-        return -1;
-    if (strcmp(cfg_opt_name(opt), "runtime-dir") == 0)
-        reading.runtime_line = cfg->line;
-    else
-        reading.libexec_line = cfg->line;
-    return check_path(cfg->line, cfg_opt_name(opt), cfg_opt_getnstr(opt, 0));
-}
-
-static int parse_id(const char *text, unsigned long *id)
-{
-    char *end;
+    unsigned long long value;
+    char *stop;
 
     if (text[0] < '0' || text[0] > '9')
-        return -1;
+        return false;
     errno = 0;
-    *id = strtoul(text, &end, 10);
-    /* The last number means "no id" to the kernel. */
-    return *end == '\0' && errno == 0 && *id < (uid_t)-1 ? 0 : -1;
+    value = strtoull(text, &stop, 10);
+    *id = (unsigned)value;
+    *rest = stop + (*stop != '\0');
+    return *stop == end && errno == 0 && value < (uid_t)-1;
 }
 
-static int find_user(int line, const char *name, uid_t *uid, gid_t *gid)
+static bool find_user(struct reading *r, const struct policy_place *spot, const char *name,
+                      uid_t *uid)
 {
-    unsigned long id;
     struct passwd *pw;
+    const char *rest;
 
-    if (gid == NULL && parse_id(name, &id) == 0) {
-        *uid = (uid_t)id;
-        return 0;
-    }
-    pw = getpwnam(name);
+    if (parse_id(name, '\0', &rest, uid))
+        return true;
+    pw = r->files != NULL ? getpwnam(name) : NULL;
     if (pw == NULL)
-        return complain(line, "unknown user \"%s\"", name);
+        return complain(
+            r, spot,
+            "unknown user \"%s\"; the name of a user of this system, or a number, is expected",
+            name);
     *uid = pw->pw_uid;
-    if (gid != NULL)
-        *gid = pw->pw_gid;
-    return 0;
+    return true;
 }
 
-static int find_group(int line, const char *name, gid_t *gid)
+static bool find_group(struct reading *r, const struct policy_place *spot, const char *name,
+                       gid_t *gid)
 {
-    unsigned long id;
     struct group *gr;
+    const char *rest;
 
-    if (parse_id(name, &id) == 0) {
-        *gid = (gid_t)id;
-        return 0;
-    }
-    gr = getgrnam(name);
+    if (parse_id(name, '\0', &rest, gid))
+        return true;
+    gr = r->files != NULL ? getgrnam(name) : NULL;
     if (gr == NULL)
-        return complain(line, "unknown group \"%s\"", name);
+        return complain(
+            r, spot,
+            "unknown group \"%s\"; the name of a group of this system, or a number, is expected",
+            name);
     *gid = gr->gr_gid;
-    return 0;
+    return true;
 }
 
-/* The user that the children run as. */
-static int find_child_user(int line, const char *name, uid_t *uid, gid_t *gid)
+/* The user that the children run as: a name, or UID:GID. */
+static bool find_child(struct reading *r, const struct policy_place *spot, const char *name)
 {
-    if (find_user(line, name, uid, gid) != 0)
-        return -1;
-    if (*uid == 0 || *gid == 0)
-        return complain(line,
+    struct policy *policy = r->policy;
+    struct passwd *pw;
+    const char *rest;
+
+    if (!parse_id(name, ':', &rest, &policy->uid) || !parse_id(rest, '\0', &rest, &policy->gid)) {
+        pw = r->files != NULL ? getpwnam(name) : NULL;
+        if (pw == NULL)
+            return complain(
+                r, spot,
+                "unknown user \"%s\"; the name of a user of this system, or UID:GID, is expected",
+                name);
+        policy->uid = pw->pw_uid;
+        policy->gid = pw->pw_gid;
+    }
+    if (policy->uid == 0 || policy->gid == 0)
+        return complain(r, spot,
                         "user \"%s\" has uid or gid 0; an unprivileged user of its own is expected",
                         name);
-    return 0;
+    free(policy->user);
+    policy->user = strdup(name);
+    return policy->user != NULL || out_of_memory(r);
 }
 
-static int check_user_value(cfg_t *cfg, cfg_opt_t *opt)
+static bool take_number(struct reading *r, const struct config_option *o, long *value)
 {
-    uid_t uid = 0;
-    gid_t gid = 0;
+    const char *text = r->words.text;
+    char *end;
 
-    if (once(cfg, opt) != 0)
-        return -1;
-    return find_child_user(cfg->line, cfg_opt_getnstr(opt, 0), &uid, &gid);
+    errno = 0;
+    *value = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || text[strcspn(text, " \t+")] != '\0')
+        return complain(r, &r->words.spot, "%s = \"%s\" is not a number; %s is expected", o->name,
+                        text, o->expected);
+    if (errno != 0 || *value < o->low || *value > o->high)
+        return complain(r, &r->words.spot, "%s = %s is out of range; %s is expected", o->name, text,
+                        o->expected);
+    return true;
 }
 
-static int check_owner_value(cfg_t *cfg, cfg_opt_t *opt)
+/* As text: 400 and 0400 are not the same number, and only one of them is meant. */
+static bool take_mode(struct reading *r, mode_t *mode)
 {
-    uid_t uid;
+    const char *text = r->words.text;
+    size_t len = r->words.len;
 
-    if (once(cfg, opt) != 0)
-        return -1;
-    return find_user(cfg->line, cfg_opt_getnstr(opt, 0), &uid, NULL);
+    if (text[0] != '0' || len > 5 || strspn(text, "01234567") != len ||
+        strtol(text, NULL, 8) > 0777)
+        return complain(
+            r, &r->words.spot,
+            "mode = %s is out of range; an octal number from 0000 to 0777, with its leading "
+            "zero, is expected",
+            text);
+    *mode = (mode_t)strtol(text, NULL, 8);
+    return true;
 }
 
-static int check_group_value(cfg_t *cfg, cfg_opt_t *opt)
+static bool take_word(struct reading *r, const struct config_option *o, bool *second)
 {
-    gid_t gid;
-
-    if (once(cfg, opt) != 0)
-        return -1;
-    return find_group(cfg->line, cfg_opt_getnstr(opt, 0), &gid);
+    for (size_t i = 0; i < COUNT(o->words) && o->words[i] != NULL; i++)
+        if (strcmp(r->words.text, o->words[i]) == 0) {
+            if (o->words[1] != NULL)
+                *second = i == 1;
+            return true;
+        }
+    return complain(r, &r->words.spot, "%s = \"%s\" is not known; %s is expected", o->name,
+                    r->words.text, o->expected);
 }
 
-static int check_word(cfg_t *cfg, cfg_opt_t *opt, const char *const *words)
+static bool take_path(struct reading *r, const struct config_option *o, char **path)
 {
-    const char *value = cfg_opt_getnstr(opt, 0);
-    char expected[128] = "";
-    size_t used = 0;
+    if (!check_path(r, &r->words.spot, o->name, r->words.text))
+        return false;
+    free(*path);
+    *path = strdup(r->words.text);
+    return *path != NULL || out_of_memory(r);
+}
 
-    if (once(cfg, opt) != 0)
-        return -1;
-    for (const char *const *w = words; *w != NULL; w++) {
-        if (strcmp(value, *w) == 0)
-            return 0;
-        used += (size_t)snprintf(expected + used, sizeof expected - used, "%s%s",
-                                 w != words ? " or " : "", *w);
+static bool mention_table(struct reading *r)
+{
+    struct mention *grown = realloc(r->mentions, (r->nmentions + 1) * sizeof *grown);
+
+    if (grown == NULL)
+        return out_of_memory(r);
+    r->mentions = grown;
+    grown[r->nmentions] =
+        (struct mention){r->policy->nallows - 1, r->words.spot, strdup(r->words.text)};
+    return grown[r->nmentions++].name != NULL || out_of_memory(r);
+}
+
+/* { value, value, ... }: take() is called for each. */
+static bool take_list(struct reading *r, const struct config_option *o,
+                      bool (*take)(struct reading *r))
+{
+    char expected[128];
+
+    if (!words_is(&r->words, '{')) {
+        snprintf(expected, sizeof expected, "a list in braces, %s = {\"...\", \"...\"},", o->name);
+        return unexpected(r, expected);
     }
-    return complain(cfg->line, "%s = \"%s\" is not known; %s is expected", cfg_opt_name(opt), value,
-                    expected);
+    if (!next(r))
+        return false;
+    while (!words_is(&r->words, '}')) {
+        if (!is_text(r))
+            return unexpected(r, "a value, or the } that ends the list,");
+        if (!take(r) || !next(r))
+            return false;
+        if (words_is(&r->words, ',')) {
+            if (!next(r))
+                return false;
+        } else if (!words_is(&r->words, '}')) {
+            return unexpected(r, ", or }");
+        }
+    }
+    return true;
 }
 
-static int check_protocol_value(cfg_t *cfg, cfg_opt_t *opt)
+/* The value in hand, for the option of a section whose struct is at base. */
+static bool take_value(struct reading *r, const struct config_option *o, void *base)
 {
-    return check_word(cfg, opt, (const char *const[]){"proxymap", NULL});
+    const struct policy_place *spot = &r->words.spot;
+    void *place = (char *)base + o->offset;
+    long number = 0;
+
+    if (o->value == VALUE_TABLES)
+        return take_list(r, o, mention_table);
+    if (!is_text(r))
+        return unexpected(r, "a value");
+    switch (o->value) {
+    case VALUE_NUMBER:
+    case VALUE_MEGABYTES:
+        if (!take_number(r, o, &number))
+            return false;
+        if (o->value == VALUE_NUMBER)
+            *(unsigned *)place = (unsigned)number;
+        else
+            *(uint64_t *)place = (uint64_t)number << 20;
+        return true;
+    case VALUE_MODE:
+        return take_mode(r, place);
+    case VALUE_WORD:
+        return take_word(r, o, place);
+    case VALUE_USER:
+        return find_user(r, spot, r->words.text, place);
+    case VALUE_GROUP:
+        return find_group(r, spot, r->words.text, place);
+    case VALUE_CHILD:
+        return find_child(r, spot, r->words.text);
+    default:
+        return take_path(r, o, place);
+    }
 }
 
-static int check_reveal_value(cfg_t *cfg, cfg_opt_t *opt)
+/* name = value. The name is in hand; what follows the value will be. */
+static bool read_option(struct reading *r, const struct config_section *section, void *base,
+                        struct given *given)
 {
-    const char *why;
-    const struct table_type_info *type = table_type_of(cfg_title(cfg), &why);
+    const struct config_option *o = NULL;
+    char expected[64];
+    struct policy_place *first;
 
-    if (check_word(cfg, opt, (const char *const[]){"all", "existence", NULL}) != 0)
-        return -1;
-    if (type != NULL && type->type == TYPE_STATIC &&
-        strcmp(cfg_opt_getnstr(opt, 0), "existence") == 0)
-        return complain(cfg->line, "reveal = existence hides nothing of a static table: "
-                                   "its name is its value");
-    return 0;
+    for (size_t i = 0; i < section->noptions && o == NULL; i++)
+        if (strcmp(r->words.text, section->options[i].name) == 0)
+            o = &section->options[i];
+    if (o == NULL)
+        return unknown_name(r, section);
+    first = &given->at[o - section->options];
+    if (first->column != 0)
+        return complain(r, &r->words.spot, "%s is given twice; the first is in %s:%d", o->name,
+                        first->file, first->line);
+    *first = r->words.spot;
+    if (!next(r))
+        return false;
+    snprintf(expected, sizeof expected, "= behind %s", o->name);
+    if (!words_is(&r->words, '='))
+        return unexpected(r, expected);
+    return next(r) && take_value(r, o, base) && next(r);
 }
 
-static int check_symlinks_value(cfg_t *cfg, cfg_opt_t *opt)
+/* Where the option of that name was given, or the section itself. */
+static const struct policy_place *spot_of(const struct config_section *section,
+                                          const struct given *given, const char *name,
+                                          const struct policy_place *title)
 {
-    return check_word(cfg, opt, (const char *const[]){"refuse", "follow", NULL});
+    for (size_t i = 0; i < section->noptions; i++)
+        if (strcmp(section->options[i].name, name) == 0 && given->at[i].column != 0)
+            return &given->at[i];
+    return title;
 }
 
-static int check_sandbox_value(cfg_t *cfg, cfg_opt_t *opt)
+/* ---- sections ---- */
+
+static bool duplicate(struct reading *r, const char *section, const struct policy_place *first)
 {
-    return check_word(cfg, opt, (const char *const[]){"available", "strict", NULL});
+    return complain(r, &r->words.spot, "duplicate %s \"%.200s\"; the first is in %s:%d", section,
+                    r->words.text, first->file, first->line);
 }
 
-/* Every whole number of the grammar, with its bounds. */
-static const struct range {
-    const char *section; /* NULL: outside of all */
-    const char *name;
-    long low, high;
-    const char *expected;
-} ranges[] = {
-    {NULL, "loaders", 1, 64, "1 to 64"},
-    {"listen", "mode", 0, 0777, "0000 to 0777"},
-    {"listen", "backlog", 1, 65535, "1 to 65535"},
-    {"listen", "max-request", 4096, 1 << 30, "4096 to 1073741824 bytes"},
-    {"listen", "request-timeout", 1, 86400, "1 to 86400 seconds"},
-    {"listen", "answer-timeout", 1, 86400, "1 to 86400 seconds"},
-    {"listen", "workers", 1, 64, "1 to 64"},
-    {"listen", "clients-per-worker", 1, 4096, "1 to 4096"},
-    {"listen", "max-use", 1, 1000000000, "1 to 1000000000"},
-    {"listen", "max-pending", 4, 1 << 20, "4 to 1048576 MB"},
-    {"table", "load-time", 1, 86400, "1 to 86400 seconds"},
-    {"table", "load-memory", 16, 1 << 20, "16 to 1048576 MB"},
-    {"table", "image-size", 1, 4095, "1 to 4095 MB"},
-};
-
-static int check_number_value(cfg_t *cfg, cfg_opt_t *opt)
+static bool grow(struct reading *r, void *array, size_t n, size_t size)
 {
-    long value = cfg_opt_getnint(opt, 0);
+    void *grown = realloc(*(void **)array, (n + 1) * size);
 
-    if (once(cfg, opt) != 0)
-        return -1;
-    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++)
-        if (strcmp(ranges[i].name, cfg_opt_name(opt)) == 0 &&
-            (value < ranges[i].low || value > ranges[i].high))
-            return complain(cfg->line, "%s = %ld is out of range; %s is expected", ranges[i].name,
-                            value, ranges[i].expected);
-    return 0;
+    if (grown == NULL)
+        return out_of_memory(r);
+    *(void **)array = grown;
+    memset((char *)grown + n * size, 0, size);
+    return true;
 }
 
-static int check_listen(cfg_t *cfg, cfg_opt_t *opt)
+static bool begin_listen(struct reading *r)
 {
-    const char *path = cfg_title(cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1));
+    struct policy *policy = r->policy;
+    const char *path = r->words.text;
+    struct policy_listen *l;
 
-    if (check_path(cfg->line, "listen", path) != 0)
-        return -1;
+    if (!check_path(r, &r->words.spot, "listen", path))
+        return false;
     if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
-        return complain(cfg->line, "listen \"%s\" is longer than the %zu bytes of a socket's name",
-                        path, sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
-    return 0;
-}
-
-static int check_table(cfg_t *cfg, cfg_opt_t *opt)
-{
-    const char *name = cfg_title(cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1)), *why;
-    const struct table_type_info *type = table_type_of(name, &why);
-
-    if (strncmp(name, "proxy:", 6) == 0)
-        return complain(cfg->line,
-                        "table \"%s\": leave out proxy:, clients' requests are matched "
-                        "without it",
-                        name);
-    if (strlen(name) > BRIDGE_NAME_MAX)
-        return complain(cfg->line, "table name longer than %d bytes", BRIDGE_NAME_MAX);
-    if (type == NULL)
-        return complain(cfg->line, "table \"%s\": %s", name, why);
-    if (type->argument && name[strlen(type->prefix)] == '\0')
-        return complain(cfg->line,
-                        "table \"%s\": the content of the table is expected behind the "
-                        "colon",
-                        name);
-    if (type->suffix != NULL) {
-        char what[256];
-
-        snprintf(what, sizeof what, "the path in table \"%.200s\":", name);
-        return check_path(cfg->line, what, name + strlen(type->prefix));
-    }
-    return 0;
-}
-
-/* Called for each value, again at the end of the list, and for a list that replaces this one. */
-static int note_mention(cfg_t *cfg, cfg_opt_t *opt)
-{
-    struct mention *m = NULL, *grown;
-    unsigned index = cfg_opt_size(opt) - 1;
-    char *value;
-
-    if (cfg_opt_size(opt) == 0)
-        return 0;
-    for (size_t i = 0; m == NULL && i < reading.nmentions; i++)
-        if (reading.mentions[i].section == cfg && reading.mentions[i].index == index)
-            m = &reading.mentions[i];
-    if (m != NULL && strcmp(m->value, cfg_opt_getnstr(opt, index)) == 0)
-        return 0;
-    value = strdup(cfg_opt_getnstr(opt, index));
-    grown = m != NULL ? reading.mentions
-                      : realloc(reading.mentions, (reading.nmentions + 1) * sizeof *grown);
-    if (grown != NULL)
-        reading.mentions = grown;
-    if (grown == NULL || value == NULL) {
-        free(value);
-        return complain(cfg->line, "out of memory");
-    }
-    if (m == NULL)
-        m = &grown[reading.nmentions++];
-    else
-        free(m->value);
-    *m = (struct mention){cfg, index, cfg->line, value};
-    return 0;
-}
-
-/* ---- from the parsed file to the policy ---- */
-
-static int mention_line(const cfg_t *section, unsigned index)
-{
-    for (size_t i = 0; i < reading.nmentions; i++)
-        if (reading.mentions[i].section == section && reading.mentions[i].index == index)
-            return reading.mentions[i].line;
-    return section->line;
-}
-
-static char *copy(const char *text)
-{
-    char *c = strdup(text);
-
-    if (c == NULL)
-        complain(0, "out of memory");
-    return c;
+        return complain(r, &r->words.spot,
+                        "listen \"%s\" is longer than the %zu bytes of a socket's name", path,
+                        sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
+    for (size_t i = 0; i < policy->nlistens; i++)
+        if (strcmp(policy->listens[i].path, path) == 0)
+            return duplicate(r, "listen", &policy->listens[i].place);
+    if (!grow(r, &policy->listens, policy->nlistens, sizeof *l))
+        return false;
+    l = &policy->listens[policy->nlistens++];
+    *l = (struct policy_listen){.path = strdup(path),
+                                .place = r->words.spot,
+                                .mode = 0666,
+                                .backlog = 128,
+                                .max_request = 4 << 20,
+                                .request_timeout = 10,
+                                .answer_timeout = 60,
+                                .workers = 2,
+                                .clients_per_worker = 256,
+                                .max_use = 100000};
+    return l->path != NULL || out_of_memory(r);
 }
 
 /* A limit under which one client alone, with the longest request, would be closed is a mistake. */
-static int take_pending(struct policy_listen *l, cfg_t *sec)
+static bool end_listen(struct reading *r, const struct given *given,
+                       const struct policy_place *title)
 {
-    uint64_t given = (uint64_t)cfg_getint(sec, "max-pending") << 20;
+    struct policy_listen *l = &r->policy->listens[r->policy->nlistens - 1];
 
-    l->max_pending = given != 0 ? given : PENDING_BASE + UINT64_C(16) * l->max_request;
-    if (l->max_pending < UINT64_C(4) * l->max_request)
-        return complain(sec->line,
-                        "max-pending = %llu is less than 4 times max-request; at least %llu is "
-                        "expected",
-                        (unsigned long long)given >> 20,
-                        ((unsigned long long)l->max_request * 4 + (1 << 20) - 1) >> 20);
-    return 0;
+    if (l->max_pending == 0)
+        l->max_pending = PENDING_BASE + UINT64_C(16) * l->max_request;
+    if (l->max_pending >= UINT64_C(4) * l->max_request)
+        return true;
+    return complain(
+        r, spot_of(&config_listen, given, "max-pending", title),
+        "max-pending = %llu is less than 4 times max-request; at least %llu is expected",
+        (unsigned long long)l->max_pending >> 20,
+        ((unsigned long long)l->max_request * 4 + (1 << 20) - 1) >> 20);
 }
 
-static int take_listen(struct policy_listen *l, cfg_t *sec)
+static bool check_table_name(struct reading *r, const char *name,
+                             const struct table_type_info **type)
 {
-    l->line = sec->line;
-    l->path = copy(cfg_title(sec));
-    l->mode = (mode_t)cfg_getint(sec, "mode");
-    l->backlog = (int)cfg_getint(sec, "backlog");
-    l->max_request = (unsigned)cfg_getint(sec, "max-request");
-    l->request_timeout = (unsigned)cfg_getint(sec, "request-timeout");
-    l->answer_timeout = (unsigned)cfg_getint(sec, "answer-timeout");
-    l->workers = (unsigned)cfg_getint(sec, "workers");
-    l->clients_per_worker = (unsigned)cfg_getint(sec, "clients-per-worker");
-    l->max_use = (unsigned)cfg_getint(sec, "max-use");
-    if (take_pending(l, sec) != 0 || l->path == NULL ||
-        find_user(sec->line, cfg_getstr(sec, "owner"), &l->uid, NULL) != 0)
-        return -1;
-    return find_group(sec->line, cfg_getstr(sec, "group"), &l->gid);
+    const struct policy_place *spot = &r->words.spot;
+    const char *why;
+
+    *type = table_type_of(name, &why);
+    if (strncmp(name, "proxy:", 6) == 0)
+        return complain(r, spot,
+                        "table \"%s\": leave out proxy:, clients' requests are matched without it",
+                        name);
+    if (r->words.len > BRIDGE_NAME_MAX)
+        return complain(r, spot, "table name longer than %d bytes", BRIDGE_NAME_MAX);
+    if (*type == NULL)
+        return complain(r, spot, "table \"%s\": %s", name, why);
+    if ((*type)->argument && name[strlen((*type)->prefix)] == '\0')
+        return complain(
+            r, spot, "table \"%s\": the content of the table is expected behind the colon", name);
+    if ((*type)->suffix != NULL) {
+        char what[256];
+
+        snprintf(what, sizeof what, "the path in table \"%.200s\":", name);
+        return check_path(r, spot, what, name + strlen((*type)->prefix));
+    }
+    return true;
 }
 
 /* Where the table's source is. */
-static int take_path(struct policy_table *t, int line)
+static bool set_source(struct reading *r, struct policy_table *t)
 {
     const char *before = t->type->path, *behind = "";
 
@@ -420,293 +538,484 @@ static int take_path(struct policy_table *t, int line)
     }
     if (before != NULL && asprintf(&t->path, "%s%s", before, behind) < 0) {
         t->path = NULL;
-        return complain(line, "out of memory");
+        return out_of_memory(r);
     }
-    return 0;
+    return true;
 }
 
-static int take_table(struct policy_table *t, cfg_t *sec)
+static bool begin_table(struct reading *r)
 {
-    const char *why, *name = cfg_title(sec);
+    struct policy *policy = r->policy;
+    const struct table_type_info *type;
+    struct policy_table *t;
 
-    t->line = sec->line;
-    t->type = table_type_of(name, &why);
-    t->name = copy(name);
-    t->existence = strcmp(cfg_getstr(sec, "reveal"), "existence") == 0;
-    t->symlinks = strcmp(cfg_getstr(sec, "symlinks"), "follow") == 0;
-    t->owner = POLICY_NO_OWNER;
-    t->load_time = (unsigned)cfg_getint(sec, "load-time");
-    t->load_memory = (unsigned)cfg_getint(sec, "load-memory");
-    t->image_size = (unsigned)cfg_getint(sec, "image-size");
-    if (t->type == NULL || t->name == NULL || take_path(t, sec->line) != 0)
-        return -1;
-    if (cfg_size(sec, "owner") > 0 && cfg_getstr(sec, "owner") != NULL)
-        return find_user(sec->line, cfg_getstr(sec, "owner"), &t->owner, NULL);
-    return 0;
+    if (!check_table_name(r, r->words.text, &type) || type == NULL)
+        return false;
+    for (size_t i = 0; i < policy->ntables; i++)
+        if (strcmp(policy->tables[i].name, r->words.text) == 0)
+            return duplicate(r, "table", &policy->tables[i].place);
+    if (!grow(r, &policy->tables, policy->ntables, sizeof *t))
+        return false;
+    t = &policy->tables[policy->ntables++];
+    *t = (struct policy_table){.name = strdup(r->words.text),
+                               .place = r->words.spot,
+                               .type = type,
+                               .owner = POLICY_NO_OWNER,
+                               .load_time = 120,
+                               .load_memory = 4096};
+    return t->name != NULL ? set_source(r, t) : out_of_memory(r);
 }
 
-static bool find_table(const struct policy *policy, struct slice name, size_t *index)
+static bool end_table(struct reading *r, const struct given *given,
+                      const struct policy_place *title)
 {
-    for (*index = 0; *index < policy->ntables; (*index)++)
-        if (slice_is(name, policy->tables[*index].name))
-            return true;
-    return false;
-}
+    const struct policy_table *t = &r->policy->tables[r->policy->ntables - 1];
 
-static int take_allow(struct policy *policy, struct policy_allow *a, cfg_t *sec)
-{
-    a->title = copy(cfg_title(sec));
-    a->tables = calloc(policy->ntables + 1, sizeof *a->tables);
-    if (a->title == NULL || a->tables == NULL)
-        return -1;
-    for (unsigned i = 0; i < cfg_size(sec, "tables"); i++) {
-        const char *name = cfg_getnstr(sec, "tables", i);
-        size_t index;
-
-        if (strcmp(name, "*") == 0) {
-            a->all = true;
-            memset(a->tables, 1, policy->ntables * sizeof *a->tables);
-        } else if (find_table(policy, (struct slice){name, strlen(name)}, &index)) {
-            a->tables[index] = true;
-        } else {
-            return complain(mention_line(sec, i),
-                            "allow \"%s\" names table \"%s\", which is not declared; "
-                            "table \"%s\" { } is expected",
-                            a->title, name, name);
-        }
-    }
-    if (find_user(sec->line, a->title, &a->uid, NULL) != 0)
-        return -1;
-    for (struct policy_allow *other = policy->allows; other < a; other++)
-        if (other->uid == a->uid)
-            return complain(sec->line, "allow \"%s\" and allow \"%s\" are the same uid %u",
-                            other->title, a->title, (unsigned)a->uid);
-    return 0;
-}
-
-static int take_sections(struct policy *policy, cfg_t *cfg)
-{
-    policy->nlistens = cfg_size(cfg, "listen");
-    policy->ntables = cfg_size(cfg, "table");
-    policy->listens = calloc(policy->nlistens + 1, sizeof *policy->listens);
-    policy->tables = calloc(policy->ntables + 1, sizeof *policy->tables);
-    policy->allows = calloc(cfg_size(cfg, "allow") + 1, sizeof *policy->allows);
-    if (policy->listens == NULL || policy->tables == NULL || policy->allows == NULL)
-        return complain(cfg->line, "out of memory");
-    for (unsigned i = 0; i < policy->nlistens; i++)
-        if (take_listen(&policy->listens[i], cfg_getnsec(cfg, "listen", i)) != 0)
-            return -1;
-    for (unsigned i = 0; i < policy->ntables; i++)
-        if (take_table(&policy->tables[i], cfg_getnsec(cfg, "table", i)) != 0)
-            return -1;
-    for (; policy->nallows < cfg_size(cfg, "allow"); policy->nallows++)
-        if (take_allow(policy, &policy->allows[policy->nallows],
-                       cfg_getnsec(cfg, "allow", (unsigned)policy->nallows)) != 0) {
-            policy->nallows++; /* what it holds is freed with the others */
-            return -1;
-        }
-    if (policy->nlistens == 0)
-        return complain(cfg->line, "no listen section: there would be nothing to do");
-    return 0;
-}
-
-static int take_policy(struct policy *policy, cfg_t *cfg)
-{
-    policy->runtime_line = reading.runtime_line;
-    policy->libexec_line = reading.libexec_line;
-    policy->loaders = (unsigned)cfg_getint(cfg, "loaders");
-    policy->strict = strcmp(cfg_getstr(cfg, "sandbox"), "strict") == 0;
-    policy->user = copy(cfg_getstr(cfg, "user"));
-    policy->runtime_dir = copy(cfg_getstr(cfg, "runtime-dir"));
-    policy->libexec_dir = copy(cfg_getstr(cfg, "libexec-dir"));
-    if (policy->user == NULL || policy->runtime_dir == NULL || policy->libexec_dir == NULL)
-        return -1;
-    /* Again, for a default that no check has seen. */
-    if (find_child_user(cfg->line, policy->user, &policy->uid, &policy->gid) != 0)
-        return -1;
-    return take_sections(policy, cfg);
-}
-
-static void set_checks(cfg_t *cfg)
-{
-    cfg_set_validate_func(cfg, "user", check_user_value);
-    cfg_set_validate_func(cfg, "runtime-dir", check_path_value);
-    cfg_set_validate_func(cfg, "libexec-dir", check_path_value);
-    cfg_set_validate_func(cfg, "sandbox", check_sandbox_value);
-    cfg_set_validate_func(cfg, "listen", check_listen);
-    cfg_set_validate_func(cfg, "listen|protocol", check_protocol_value);
-    cfg_set_validate_func(cfg, "listen|owner", check_owner_value);
-    cfg_set_validate_func(cfg, "listen|group", check_group_value);
-    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
-        char name[64];
-
-        snprintf(name, sizeof name, "%s%s%s", ranges[i].section != NULL ? ranges[i].section : "",
-                 ranges[i].section != NULL ? "|" : "", ranges[i].name);
-        cfg_set_validate_func(cfg, name, check_number_value);
-    }
-    cfg_set_validate_func(cfg, "table", check_table);
-    cfg_set_validate_func(cfg, "table|reveal", check_reveal_value);
-    cfg_set_validate_func(cfg, "table|owner", check_owner_value);
-    cfg_set_validate_func(cfg, "table|symlinks", check_symlinks_value);
-    cfg_set_validate_func(cfg, "allow|tables", note_mention);
-}
-
-/* The file's text as libconfuse can read it, as a stream; NULL with a message. */
-static FILE *prepare(FILE *fp)
-{
-    size_t size = 0, n;
-    FILE *whole = open_memstream(&reading.text, &size);
-    char buf[4096];
-    const char *why;
-    int line;
-
-    while (whole != NULL && (n = fread(buf, 1, sizeof buf, fp)) > 0)
-        fwrite(buf, 1, n, whole);
-    if (whole == NULL || ferror(fp) || fclose(whole) != 0) {
-        complain(0, "cannot be read: %s", strerror(errno));
-        return NULL;
-    }
-    reading.lines = 1;
-    for (size_t i = 0; i + 1 < size; i++)
-        reading.lines += reading.text[i] == '\n';
-    if (config_text(reading.text, size, &line, &why) != 0) {
-        complain(line, "%s", why);
-        return NULL;
-    }
-    /* fmemopen() takes no empty buffer: /dev/null is as good. */
-    return size == 0 ? fopen("/dev/null", "r") : fmemopen(reading.text, size, "r");
-}
-
-/* Where libconfuse is: it counts the lines of a section in that section until it is over. */
-static int line_now(cfg_t *cfg)
-{
-    static const char *const sections[] = {"listen", "table", "allow"};
-    int line = cfg->line;
-
-    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
-        unsigned n = cfg_size(cfg, sections[i]);
-        const cfg_t *last = n > 0 ? cfg_getnsec(cfg, sections[i], n - 1) : NULL;
-
-        if (last != NULL && last->line > line)
-            line = last->line;
-    }
-    return line;
-}
-
-static bool parse(cfg_t *cfg, FILE *fp)
-{
-    if (cfg_parse_fp(cfg, fp) == CFG_SUCCESS)
+    if (!t->existence || t->type->type != TYPE_STATIC)
         return true;
-    /* Not the first complaint but where libconfuse has no words: for the name "". */
-    complain(line_now(cfg), "an option without a name; `name = value` or a section is expected");
-    return false;
+    return complain(
+        r, spot_of(&config_table, given, "reveal", title),
+        "reveal = existence hides nothing of a static table: its name is its value; leave it out");
 }
 
-/* As text: 400 and 0400 are not the same number, and only one of them is meant. */
-static int parse_mode(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+static bool begin_allow(struct reading *r)
 {
-    size_t len = strlen(value);
+    struct policy *policy = r->policy;
+    struct policy_allow *a;
 
-    (void)opt;
-    if (value[0] != '0' || len > 5 || strspn(value, "01234567") != len ||
-        strtol(value, NULL, 8) > 0777)
-        return complain(cfg->line,
-                        "mode = %s is out of range; an octal number from 0000 to 0777, with its "
-                        "leading zero, is expected",
-                        value);
-    *(long *)result = strtol(value, NULL, 8);
-    return 0;
+    if (!grow(r, &policy->allows, policy->nallows, sizeof *a))
+        return false;
+    a = &policy->allows[policy->nallows++];
+    *a = (struct policy_allow){
+        .title = strdup(r->words.text), .place = r->words.spot, .uid = r->words.id};
+    if (a->title == NULL)
+        return out_of_memory(r);
+    if (r->files != NULL && !find_user(r, &r->words.spot, a->title, &a->uid))
+        return false;
+    for (const struct policy_allow *other = policy->allows; other < a; other++)
+        if (other->uid == a->uid && strcmp(other->title, a->title) == 0)
+            return duplicate(r, "allow", &other->place);
+        else if (other->uid == a->uid)
+            return complain(r, &r->words.spot,
+                            "allow \"%s\" and allow \"%s\" in %s:%d are the same uid %u; one "
+                            "section for both is expected",
+                            a->title, other->title, other->place.file, other->place.line,
+                            (unsigned)a->uid);
+    return true;
 }
 
-struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len)
+static void *section_base(struct policy *policy, const struct config_section *section)
 {
-    cfg_opt_t listen_opts[] = {
-        CFG_STR("protocol", "proxymap", CFGF_NONE),
-        CFG_STR("owner", "root", CFGF_NONE),
-        CFG_STR("group", "root", CFGF_NONE),
-        CFG_INT_CB("mode", 0666, CFGF_NONE, parse_mode),
-        CFG_INT("backlog", 128, CFGF_NONE),
-        CFG_INT("max-request", 4 << 20, CFGF_NONE),
-        CFG_INT("request-timeout", 10, CFGF_NONE),
-        CFG_INT("answer-timeout", 60, CFGF_NONE),
-        CFG_INT("workers", 2, CFGF_NONE),
-        CFG_INT("clients-per-worker", 256, CFGF_NONE),
-        CFG_INT("max-use", 100000, CFGF_NONE),
-        CFG_INT("max-pending", 0, CFGF_NONE),
-        CFG_END(),
-    };
-    cfg_opt_t table_opts[] = {
-        CFG_STR("reveal", "all", CFGF_NONE),
-        CFG_STR("owner", NULL, CFGF_NODEFAULT),
-        CFG_STR("symlinks", "refuse", CFGF_NONE),
-        CFG_INT("load-time", 120, CFGF_NONE),
-        CFG_INT("load-memory", 4096, CFGF_NONE),
-        CFG_INT("image-size", 0, CFGF_NONE),
-        CFG_END(),
-    };
-    cfg_opt_t allow_opts[] = {CFG_STR_LIST("tables", NULL, CFGF_NODEFAULT), CFG_END()};
-    const cfg_flag_t many = CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES;
-    cfg_opt_t opts[] = {
-        CFG_STR("user", "_jailmap", CFGF_NONE),
-        CFG_STR("runtime-dir", "/run/jailmap", CFGF_NONE),
-        CFG_STR("libexec-dir", JAILMAP_LIBEXECDIR, CFGF_NONE),
-        CFG_STR("sandbox", "available", CFGF_NONE),
-        CFG_INT("loaders", 8, CFGF_NONE),
-        CFG_SEC("listen", listen_opts, many),
-        CFG_SEC("table", table_opts, many),
-        CFG_SEC("allow", allow_opts, many),
-        CFG_END(),
-    };
-    cfg_t *cfg = cfg_init(opts, CFGF_NONE);
-    struct policy *policy = calloc(1, sizeof *policy);
+    return section == &config_listen  ? (void *)&policy->listens[policy->nlistens - 1]
+           : section == &config_table ? (void *)&policy->tables[policy->ntables - 1]
+                                      : (void *)&policy->allows[policy->nallows - 1];
+}
+
+static bool begin_section(struct reading *r, const struct config_section *section)
+{
+    return section == &config_listen  ? begin_listen(r)
+           : section == &config_table ? begin_table(r)
+                                      : begin_allow(r);
+}
+
+static bool end_section(struct reading *r, const struct config_section *section,
+                        const struct given *given, const struct policy_place *title)
+{
+    return section == &config_listen  ? end_listen(r, given, title)
+           : section == &config_table ? end_table(r, given, title)
+                                      : true;
+}
+
+/* What stands between the braces; the } that ends it is in hand. */
+static bool read_options(struct reading *r, const struct config_section *section,
+                         const struct policy_place *title)
+{
+    struct given given = {0};
+
+    while (!words_is(&r->words, '}')) {
+        if (r->words.token == TOKEN_END)
+            return complain(
+                r, &r->words.spot,
+                "the file ends inside the %s section that begins in line %d; } is expected",
+                section->name, title->line);
+        if (r->words.token == TOKEN_WORD && find_section(r->words.text) != NULL)
+            return complain(
+                r, &r->words.spot,
+                "%s begins inside the %s section that begins in line %d; } is expected before it",
+                r->words.text, section->name, title->line);
+        if (!is_text(r))
+            return unexpected(r, "name = value, or }");
+        if (!read_option(r, section, section_base(r->policy, section), &given))
+            return false;
+    }
+    return end_section(r, section, &given, title);
+}
+
+/* section "title" { name = value ... }. Its name is in hand; what follows it will be. */
+static bool read_section(struct reading *r, const struct config_section *section)
+{
+    char expected[96];
+    struct policy_place title;
+
+    if (!next(r))
+        return false;
+    snprintf(expected, sizeof expected, "%s, in quotes, behind %s", section->title, section->name);
+    if (!is_text(r))
+        return unexpected(r, expected);
+    title = r->words.spot;
+    if (!begin_section(r, section) || !next(r))
+        return false;
+    snprintf(expected, sizeof expected, "{ behind the title of the %s section", section->name);
+    if (!words_is(&r->words, '{'))
+        return unexpected(r, expected);
+    return next(r) && read_options(r, section, &title) && next(r);
+}
+
+/* ---- files ---- */
+
+static bool read_include(struct reading *r);
+
+static bool read_statements(struct reading *r)
+{
+    while (r->words.token != TOKEN_END) {
+        const struct config_section *section =
+            r->words.token == TOKEN_WORD ? find_section(r->words.text) : NULL;
+        bool good;
+
+        if (words_is(&r->words, '}'))
+            return complain(r, &r->words.spot, "} stands here and ends no section; leave it out");
+        if (!is_text(r))
+            return unexpected(r, "name = value, or a section,");
+        if (section != NULL)
+            good = read_section(r, section);
+        else if (strcmp(r->words.text, "include") == 0)
+            good = read_include(r);
+        else
+            good = read_option(r, &config_global, r->policy, &r->global);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+static char *keep_file(void *context, const char *file)
+{
+    struct policy *policy = context;
+    char **grown;
+
+    if (policy->nfiles > 0 && strcmp(policy->files[policy->nfiles - 1], file) == 0)
+        return policy->files[policy->nfiles - 1];
+    grown = realloc(policy->files, (policy->nfiles + 1) * sizeof *grown);
+    if (grown == NULL)
+        return NULL;
+    policy->files = grown;
+    grown[policy->nfiles] = strdup(file);
+    return grown[policy->nfiles] != NULL ? grown[policy->nfiles++] : NULL;
+}
+
+static bool read_text(struct reading *r, const char *text, size_t size, const char *file)
+{
+    words_begin(&r->words, text, size, file);
+    return next(r) && read_statements(r);
+}
+
+/* All of an open file, NULL with errno; the caller frees it. */
+static char *slurp(int fd, size_t *size)
+{
+    char *text = NULL, buf[4096];
+    FILE *whole = open_memstream(&text, size);
+    bool good = whole != NULL;
+    ssize_t n;
+
+    while (good && (n = read(fd, buf, sizeof buf)) != 0) {
+        good = n > 0 && fwrite(buf, 1, (size_t)n, whole) == (size_t)n;
+        if (good && ftell(whole) > (long)SIZE_MOST) {
+            errno = EFBIG;
+            good = false;
+        }
+    }
+    if (whole != NULL && fclose(whole) != 0)
+        good = false;
+    if (!good) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
+/* The file of that name, whose name for messages is shown. from: what names it. */
+static bool read_file(struct reading *r, const char *name, const char *shown,
+                      const struct policy_place *from)
+{
+    char why[1024] = "";
+    size_t size = 0;
+    int fd = r->files->open(r->files->context, name, why, sizeof why);
+    char *text = fd >= 0 ? slurp(fd, &size) : NULL, *file = keep_file(r->policy, shown);
     bool good = false;
 
-    why[0] = '\0';
-    reading.path = path;
-    reading.why = why;
-    reading.len = len;
-    reading.runtime_line = reading.libexec_line = 0;
-    fp = prepare(fp);
-    if (cfg != NULL && policy != NULL && fp != NULL) {
-        cfg_set_error_function(cfg, confuse_error);
-        set_checks(cfg);
-        cfg->filename = strdup(path);
-        good = parse(cfg, fp) && why[0] == '\0' && take_policy(policy, cfg) == 0;
+    if (file == NULL)
+        out_of_memory(r);
+    else if (text != NULL)
+        good = read_text(r, text, size, file);
+    else
+        complain(r, from, "%s is not read: %s", shown, fd < 0 ? why : strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    free(text);
+    return good;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_fragment(const char *name)
+{
+    size_t len = strlen(name);
+
+    return name[0] != '.' && len > 5 && strcmp(name + len - 5, ".conf") == 0;
+}
+
+/* The names of a directory's fragments, in order; -1: errno. fd is closed. */
+static int list(int fd, char ***names)
+{
+    DIR *dir = fdopendir(fd);
+    struct dirent *entry;
+    int n = 0;
+
+    *names = NULL;
+    if (dir == NULL) {
+        close(fd);
+        return -1;
     }
-    if (!good && why[0] == '\0')
-        complain(0, "cannot be read: %s", errno != 0 ? strerror(errno) : "out of memory");
-    cfg_free(cfg);
-    if (fp != NULL)
-        fclose(fp);
-    free(reading.text);
-    free(reading.given);
-    for (size_t i = 0; i < reading.nmentions; i++)
-        free(reading.mentions[i].value);
-    free(reading.mentions);
-    memset(&reading, 0, sizeof reading);
-    if (good)
-        return policy;
-    policy_free(policy);
-    return NULL;
+    while (n >= 0 && (entry = readdir(dir)) != NULL) {
+        char **grown;
+
+        if (!is_fragment(entry->d_name))
+            continue;
+        grown = realloc(*names, ((size_t)n + 1) * sizeof *grown);
+        if (grown != NULL)
+            *names = grown;
+        if (n == FRAGMENTS_MOST || grown == NULL || (grown[n] = strdup(entry->d_name)) == NULL) {
+            errno = n == FRAGMENTS_MOST ? E2BIG : ENOMEM;
+            break;
+        }
+        n++;
+    }
+    if (entry != NULL) {
+        while (n > 0)
+            free((*names)[--n]);
+        free(*names);
+        n = -1;
+    }
+    closedir(dir);
+    if (n > 0)
+        qsort(*names, (size_t)n, sizeof **names, by_bytes);
+    return n;
+}
+
+static bool read_fragment(struct reading *r, const char *dir, const char *base,
+                          const struct policy_place *from)
+{
+    const char *main_file = r->policy->files[0], *slash = strrchr(main_file, '/');
+    char *name = NULL, *shown = NULL;
+    bool good = false;
+
+    if (asprintf(&name, "%s/%s", dir, base) >= 0 &&
+        asprintf(&shown, "%.*s%s", slash != NULL ? (int)(slash - main_file) + 1 : 0, main_file,
+                 name) >= 0) {
+        r->fragment = name;
+        good = read_file(r, name, shown, from);
+        r->fragment = NULL;
+    } else {
+        out_of_memory(r);
+    }
+    free(name);
+    free(shown);
+    return good;
+}
+
+/* Reads every fragment of a directory, and comes back to where it was named. */
+static bool read_directory(struct reading *r, const char *dir, const struct policy_place *from)
+{
+    char why[1024] = "", **names = NULL;
+    struct words main_words = r->words;
+    int fd = r->files->open(r->files->context, dir, why, sizeof why), n = -1;
+    bool good = true;
+
+    if (fd >= 0 && (n = list(fd, &names)) < 0)
+        snprintf(why, sizeof why, "%s",
+                 errno == E2BIG ? "it holds more than 4096 fragments" : strerror(errno));
+    if (n < 0)
+        return complain(r, from, "include \"%s\": %s", dir, why);
+    memset(&r->words, 0, sizeof r->words);
+    for (int i = 0; i < n; i++) {
+        good = good && read_fragment(r, dir, names[i], from);
+        free(names[i]);
+    }
+    free(names);
+    words_end(&r->words);
+    r->words = main_words;
+    return good;
+}
+
+/* include "DIR": a directory beside the main file, so that whoever reads for the monitor names no
+ * path. */
+static bool read_include(struct reading *r)
+{
+    struct policy_place from = r->words.spot;
+    char *dir;
+    bool good;
+
+    if (!next(r))
+        return false;
+    if (!is_text(r))
+        return unexpected(r, "the name of a directory, in quotes, behind include");
+    if (r->fragment != NULL || r->files == NULL)
+        return complain(r, &from,
+                        "include in an included file; it is expected in the main file only");
+    if (r->words.len == 0 || strchr(r->words.text, '/') != NULL || r->words.text[0] == '.')
+        return complain(
+            r, &r->words.spot,
+            "include \"%s\" is not a plain name; that of a directory beside this file is expected",
+            r->words.text);
+    dir = strdup(r->words.text);
+    if (dir == NULL)
+        return out_of_memory(r);
+    good = read_directory(r, dir, &from) && next(r);
+    free(dir);
+    return good;
+}
+
+/* ---- the whole ---- */
+
+static bool approve(struct reading *r, const struct mention *m)
+{
+    struct policy *policy = r->policy;
+    struct policy_allow *a = &policy->allows[m->allow];
+
+    if (strcmp(m->name, "*") == 0) {
+        a->all = true;
+        memset(a->tables, 1, policy->ntables * sizeof *a->tables);
+        return true;
+    }
+    for (size_t i = 0; i < policy->ntables; i++)
+        if (strcmp(policy->tables[i].name, m->name) == 0) {
+            a->tables[i] = true;
+            return true;
+        }
+    return complain(
+        r, &m->spot,
+        "allow \"%s\" names table \"%s\", which is not declared; table \"%s\" { } is expected",
+        a->title, m->name, m->name);
+}
+
+static bool finish(struct reading *r)
+{
+    struct policy *policy = r->policy;
+    struct policy_place nowhere = {policy->files[0], 0, 0};
+
+    for (size_t i = 0; i < policy->nallows; i++) {
+        policy->allows[i].tables = calloc(policy->ntables + 1, sizeof *policy->allows[i].tables);
+        if (policy->allows[i].tables == NULL)
+            return out_of_memory(r);
+    }
+    for (size_t i = 0; i < r->nmentions; i++)
+        if (!approve(r, &r->mentions[i]))
+            return false;
+    policy->runtime_place = *spot_of(&config_global, &r->global, "runtime-dir", &nowhere);
+    policy->libexec_place = *spot_of(&config_global, &r->global, "libexec-dir", &nowhere);
+    if (policy->user == NULL && !find_child(r, &nowhere, "_jailmap"))
+        return false;
+    if (policy->runtime_dir == NULL)
+        policy->runtime_dir = strdup("/run/jailmap");
+    if (policy->libexec_dir == NULL)
+        policy->libexec_dir = strdup(JAILMAP_LIBEXECDIR);
+    if (policy->runtime_dir == NULL || policy->libexec_dir == NULL)
+        return out_of_memory(r);
+    if (policy->nlistens == 0)
+        return complain(
+            r, &r->words.spot,
+            "no listen section: there would be nothing to do; listen \"SOCKET\" { } is expected");
+    return true;
+}
+
+/* Reads with a policy that is empty yet; NULL, or what policy_read() returns. */
+static struct policy *take(struct reading *r, bool (*read_all)(struct reading *r, const void *what),
+                           const void *what)
+{
+    r->why[0] = '\0';
+    r->policy = calloc(1, sizeof *r->policy);
+    if (r->policy == NULL) {
+        snprintf(r->why, r->len, "out of memory");
+        return NULL;
+    }
+    r->policy->loaders = 8;
+    r->words.keep_file = keep_file;
+    r->words.context = r->policy;
+    if (!read_all(r, what) || !finish(r)) {
+        policy_free(r->policy);
+        r->policy = NULL;
+    }
+    words_end(&r->words);
+    for (size_t i = 0; i < r->nmentions; i++)
+        free(r->mentions[i].name);
+    free(r->mentions);
+    return r->policy;
+}
+
+static bool read_main_file(struct reading *r, const void *path)
+{
+    struct policy_place nowhere = {path, 0, 0};
+
+    return read_file(r, "", path, &nowhere);
+}
+
+struct policy *policy_read(const struct policy_files *files, const char *path, char *why,
+                           size_t len)
+{
+    struct reading r = {.files = files, .why = why, .len = len};
+
+    return take(&r, read_main_file, path);
+}
+
+static bool read_canonical(struct reading *r, const void *what)
+{
+    const struct slice *text = what;
+    char *file = keep_file(r->policy, "policy");
+
+    r->words.canonical = true;
+    return file != NULL ? read_text(r, text->ptr, text->len, file) : out_of_memory(r);
+}
+
+struct policy *policy_parse(const char *text, size_t size, char *why, size_t len)
+{
+    struct reading r = {.why = why, .len = len};
+
+    return take(&r, read_canonical, &(struct slice){text, size});
 }
 
 void policy_free(struct policy *policy)
 {
     if (policy == NULL)
         return;
-    for (size_t i = 0; policy->listens != NULL && i < policy->nlistens; i++)
+    for (size_t i = 0; i < policy->nlistens; i++)
         free(policy->listens[i].path);
-    for (size_t i = 0; policy->tables != NULL && i < policy->ntables; i++) {
+    for (size_t i = 0; i < policy->ntables; i++) {
         free(policy->tables[i].name);
         free(policy->tables[i].path);
     }
-    for (size_t i = 0; policy->allows != NULL && i < policy->nallows; i++) {
+    for (size_t i = 0; i < policy->nallows; i++) {
         free(policy->allows[i].title);
         free(policy->allows[i].tables);
     }
+    for (size_t i = 0; i < policy->nfiles; i++)
+        free(policy->files[i]);
     free(policy->listens);
     free(policy->tables);
     free(policy->allows);
+    free(policy->files);
     free(policy->user);
     free(policy->runtime_dir);
     free(policy->libexec_dir);

@@ -17,9 +17,15 @@
 
 #define POLICY_NO_OWNER ((uid_t)-1)
 
+/* Where something stands, for messages. Line 0: it does not, and the default holds. */
+struct policy_place {
+    const char *file; /* the policy's */
+    int line, column; /* of its first byte, from 1 */
+};
+
 struct policy_listen {
     char *path;
-    int line; /* where the section ends, for messages */
+    struct policy_place place;
     uid_t uid;
     gid_t gid;
     mode_t mode;
@@ -35,7 +41,7 @@ struct policy_listen {
 
 struct policy_table {
     char *name; /* canonical type:name */
-    int line;
+    struct policy_place place;
     const struct table_type_info *type;
     char *path;           /* of the source; NULL: it has none, the name says all */
     bool existence;       /* reveal = existence */
@@ -51,6 +57,7 @@ struct policy_allow {
     uid_t uid;
     bool *tables; /* by index in policy.tables */
     bool all;     /* "*" was among them */
+    struct policy_place place;
 };
 
 struct policy {
@@ -59,24 +66,48 @@ struct policy {
     gid_t gid;
     char *runtime_dir;
     char *libexec_dir;
-    bool strict;                    /* every wall of the sandbox, or no start */
-    unsigned loaders;               /* most at the same time */
-    int runtime_line, libexec_line; /* 0: not in the file, the default holds */
+    bool strict;      /* every wall of the sandbox, or no start */
+    unsigned loaders; /* most at the same time */
+    struct policy_place runtime_place, libexec_place;
     struct policy_listen *listens;
     size_t nlistens;
     struct policy_table *tables;
     size_t ntables;
     struct policy_allow *allows;
     size_t nallows;
+    char **files; /* that it was read from, the main one first */
+    size_t nfiles;
 };
 
 /*
- * Reads a configuration. fp is an open stream of it, path its name for messages. Resolves users and
- * groups, so it asks the name service. Returns the policy, or NULL with one complete message,
- * `FILE: LINE: what is wrong and what was expected`, in why. The environment must be empty: the
- * configuration language expands ${NAME} from it.
+ * Where the files of a configuration come from. name is "" for the main file, "DIR" for a directory
+ * beside it that `include` names, and "DIR/NAME" for a file in that. Returns a descriptor, which
+ * policy_read() closes, or -1 with the reason in why.
  */
-struct policy *policy_read(FILE *fp, const char *path, char *why, size_t len);
+struct policy_files {
+    int (*open)(void *context, const char *name, char *why, size_t len);
+    void *context;
+};
+
+/*
+ * Reads a configuration; path is the name of the main file, for messages. Resolves users and
+ * groups, so it asks the name service. Returns the policy, or NULL with one complete message,
+ * `FILE:LINE: COLUMN: what is wrong; what is expected`, in why.
+ */
+struct policy *policy_read(const struct policy_files *files, const char *path, char *why,
+                           size_t len);
+
+/*
+ * Writes a policy as a text that means the same and leaves nothing open: every option has its
+ * value, users and groups are numbers, and before each section stands where it was read. False: out
+ * could not take it.
+ */
+bool policy_print(const struct policy *policy, FILE *out);
+
+/* Reads such a text back. Opens nothing, and asks no name service. The text may come from a process
+ * that is not trusted with memory: whatever it is, the result is whole, or NULL with a message. */
+struct policy *policy_parse(const char *text, size_t size, char *why, size_t len);
+
 void policy_free(struct policy *policy);
 
 /* Is there an allow section for uid? */

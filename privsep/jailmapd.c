@@ -98,34 +98,53 @@ __attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, cons
     exit(status);
 }
 
-/* "FILE:LINE: " or, for what the file does not say, "FILE: ". */
-static const char *place(int line)
+/* "FILE:LINE:COLUMN" or, for what the file does not say, "FILE". */
+static const char *place(struct policy_place at)
 {
     static char text[600];
 
-    if (line > 0)
-        snprintf(text, sizeof text, "%s:%d", config, line);
+    if (at.line > 0)
+        snprintf(text, sizeof text, "%s:%d:%d", at.file, at.line, at.column);
     else
-        snprintf(text, sizeof text, "%s", config);
+        snprintf(text, sizeof text, "%s", at.file);
     return text;
 }
 
 /* ---- start ---- */
 
+/* For policy_read(): the file itself, a directory beside it, or a file in that. */
+static int open_config(void *context, const char *name, char *why, size_t len)
+{
+    char path[4096];
+    struct stat st;
+    int dir, fd;
+
+    (void)context;
+    if (name[0] == '\0')
+        return priv_open_file(config, POLICY_NO_OWNER, 0, &st, why, len);
+    if (snprintf(path, sizeof path, "%.*s/%s", (int)(strrchr(config, '/') - config), config,
+                 name) >= (int)sizeof path) {
+        snprintf(why, len, "its path is too long");
+        return -1;
+    }
+    if (strchr(name, '/') != NULL)
+        return priv_open_file(path, POLICY_NO_OWNER, 0, &st, why, len);
+    dir = priv_open_dir(path, POLICY_NO_OWNER, true, &st, why, len);
+    if (dir < 0)
+        return -1;
+    fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        snprintf(why, len, "%s", strerror(errno));
+    close(dir);
+    return fd;
+}
+
 static void read_config(void)
 {
+    const struct policy_files files = {open_config, NULL};
     static char why[2048];
-    struct stat st;
-    FILE *fp = NULL;
-    int fd;
 
-    fd = priv_open_file(config, POLICY_NO_OWNER, 0, &st, why, sizeof why);
-    if (fd >= 0)
-        fp = fdopen(fd, "r");
-    if (fp == NULL)
-        die(EX_CONFIG, "%s: not read: %s", config, fd < 0 ? why : strerror(errno));
-    monitor_policy = policy_read(fp, config, why, sizeof why);
-    fclose(fp);
+    monitor_policy = policy_read(&files, config, why, sizeof why);
     if (monitor_policy == NULL)
         die(EX_CONFIG, "%s", why);
 }
@@ -140,9 +159,9 @@ static void open_helpers(void)
         helpers[i] = priv_open_file(path, POLICY_NO_OWNER, PRIV_EXECUTE, &st, why, sizeof why);
         if (helpers[i] >= 0 && (st.st_mode & S_IXOTH) == 0)
             die(EX_CONFIG, "%s: libexec-dir: %s is not executable for everybody",
-                place(monitor_policy->libexec_line), path);
+                place(monitor_policy->libexec_place), path);
         if (helpers[i] < 0)
-            die(EX_CONFIG, "%s: libexec-dir: %s", place(monitor_policy->libexec_line), why);
+            die(EX_CONFIG, "%s: libexec-dir: %s", place(monitor_policy->libexec_place), why);
     }
 }
 
@@ -159,7 +178,7 @@ static void check_sources(void)
             continue;
         fd = priv_open_file(t->path, t->owner, t->symlinks ? PRIV_FOLLOW : 0, &st, why, sizeof why);
         if (fd < 0)
-            fprintf(stderr, "%s: warning: table \"%s\" would fail: %s\n", place(t->line), t->name,
+            fprintf(stderr, "%s: warning: table \"%s\" would fail: %s\n", place(t->place), t->name,
                     why);
         else
             close(fd);
@@ -169,7 +188,7 @@ static void check_sources(void)
 /* The jail is empty and root's, or nobody goes in. */
 static void open_jail(void)
 {
-    const char *where = place(monitor_policy->runtime_line);
+    const char *where = place(monitor_policy->runtime_place);
     struct stat st;
     struct dirent *entry;
     int fd;
@@ -206,7 +225,7 @@ static void pin(int fd, enum monitor_fd number)
 static void open_runtime_dir(void)
 {
     const char *path = monitor_policy->runtime_dir;
-    const char *where = place(monitor_policy->runtime_line);
+    const char *where = place(monitor_policy->runtime_place);
     char why[512];
     struct stat st;
     int parent = priv_open_dir(path, POLICY_NO_OWNER, false, &st, why, sizeof why), fd;
@@ -519,7 +538,7 @@ static void start_confined(void)
     for (int i = 0; i < HELPERS; i++)
         close(helpers[i]); /* they are the launchers' now, and so is the jail */
     close(jail);
-    if (!listen_bind(config, why, sizeof why))
+    if (!listen_bind(why, sizeof why))
         die(EX_CONFIG, "%s", why);
     start_loop();
     if (priv_confine(&walls) != 0)
@@ -541,7 +560,7 @@ int main(int argc, char **argv)
     order_descriptors();
     if (notify_env != NULL && strlen(notify_env) < sizeof notify_socket)
         strcpy(notify_socket, notify_env);
-    clearenv(); /* the configuration language would expand it, and no child is to inherit it */
+    clearenv(); /* no child is to inherit it */
     read_options(argc, argv);
     read_config();
     open_helpers();

@@ -164,7 +164,7 @@ static void listen_ready(struct watched *self, uint32_t events)
     }
 }
 
-bool listen_bind(const char *config, char *why, size_t len)
+bool listen_bind(char *why, size_t len)
 {
     listeners = calloc(monitor_policy->nlistens, sizeof *listeners);
     for (size_t i = 0; listeners != NULL && i < monitor_policy->nlistens; i++) {
@@ -173,7 +173,8 @@ bool listen_bind(const char *config, char *why, size_t len)
 
         listeners[i].io = (struct watched){-1, listen_ready};
         if (!bind_one(&listeners[i], conf, reason, sizeof reason)) {
-            snprintf(why, len, "%s:%d: listen \"%s\": %s", config, conf->line, conf->path, reason);
+            snprintf(why, len, "%s:%d:%d: listen \"%s\": %s", conf->place.file, conf->place.line,
+                     conf->place.column, conf->path, reason);
             listen_stop();
             return false;
         }

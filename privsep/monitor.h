@@ -207,7 +207,7 @@ void clients_stop(void);
 /* ---- listeners (listen.c) ---- */
 
 /* Binds every socket of the policy; before priv_confine(). False with a message in why. */
-bool listen_bind(const char *config, char *why, size_t len);
+bool listen_bind(char *why, size_t len);
 /* The directory of that listener's socket. */
 int listen_dir(size_t listener);
 bool listen_start(void);

@@ -12,7 +12,9 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "privsep/bridge.h"
 #include "tests/fuzz/common.h"
@@ -45,16 +47,34 @@ struct group *getgrnam(const char *name)
     return strcmp(name, "root") == 0 ? &root : strcmp(name, "postfix") == 0 ? &postfix : NULL;
 }
 
+struct configuration {
+    const char *text;
+    size_t len;
+};
+
+/* The main file, and an include of nothing. */
+static int open_config(void *context, const char *name, char *why, size_t len)
+{
+    const struct configuration *in = context;
+    int fd;
+
+    if (name[0] != '\0') {
+        snprintf(why, len, "there is no such file");
+        return -1;
+    }
+    fd = memfd_create("jailmapd.conf", MFD_CLOEXEC);
+    REQUIRE(fd >= 0 && write(fd, in->text, in->len) == (ssize_t)in->len &&
+                lseek(fd, 0, SEEK_SET) == 0,
+            "no file: %s", strerror(errno));
+    return fd;
+}
+
 static struct policy *read_policy(const char *text, size_t len, char *why, size_t room)
 {
-    FILE *in = len > 0 ? fmemopen((void *)text, len, "r") : fopen("/dev/null", "r");
-    struct policy *policy;
+    struct configuration in = {text, len};
 
-    REQUIRE(in != NULL, "no stream: %s", strerror(errno));
     memset(why, 'x', room);
-    policy = policy_read(in, FILE_NAME, why, room);
-    fclose(in);
-    return policy;
+    return policy_read(&(struct policy_files){open_config, &in}, FILE_NAME, why, room);
 }
 
 /* ---- refused ---- */
@@ -71,6 +91,7 @@ static void check_reason(const char *why, const char *text, size_t len)
     REQUIRE(strncmp(why, begin, strlen(begin)) == 0, "\"%s\"", why);
     line = strtol(why + strlen(begin), &end, 10);
     CHECK(line >= 1 && line <= lines, "line %ld of %ld: \"%s\"", line, lines, why);
+    CHECK(*end == ':' && strtol(end + 1, &end, 10) >= 1, "no column: \"%s\"", why);
     CHECK(strncmp(end, ": ", 2) == 0 && end[2] != '\0', "\"%s\" says nothing", why);
     CHECK(strchr(why, '\n') == NULL, "\"%s\" is more than one line", why);
 }
@@ -150,6 +171,45 @@ static void check_policy(const struct policy *policy)
               "a stranger is approved");
 }
 
+/* ---- there and back ---- */
+
+static char *print(const struct policy *policy, size_t *size)
+{
+    char *text = NULL;
+    FILE *out = open_memstream(&text, size);
+
+    REQUIRE(out != NULL && policy_print(policy, out) && fclose(out) == 0, "not printed");
+    return text;
+}
+
+/* What is printed is read back, and says the same again. */
+static void check_print(const struct policy *policy)
+{
+    size_t size, again_size;
+    char *text = print(policy, &size), *again, why[1024];
+    struct policy *back = policy_parse(text, size, why, sizeof why);
+
+    REQUIRE(back != NULL, "%s\n%s", why, text);
+    again = print(back, &again_size);
+    CHECK(size == again_size && memcmp(text, again, size) == 0, "%s\n---\n%s", text, again);
+    policy_free(back);
+    free(again);
+    free(text);
+}
+
+/* As if a process that was taken over sent it for a policy. */
+static void check_canonical(const char *text, size_t size)
+{
+    char why[1024];
+    struct policy *policy = policy_parse(text, size, why, sizeof why);
+
+    if (policy != NULL)
+        check_policy(policy);
+    else
+        CHECK(why[0] != '\0' && strchr(why, '\n') == NULL, "\"%s\"", why);
+    policy_free(policy);
+}
+
 /* ---- names ---- */
 
 /* A name that the log shows can be copied into the file. */
@@ -181,13 +241,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *text = exact_copy(data, size), why[1024];
     struct policy *policy;
 
-    clearenv(); /* as the monitor does: the language knows ${NAME} */
     policy = read_policy(text, size, why, sizeof why);
-    if (policy == NULL)
+    if (policy == NULL) {
         check_reason(why, text, size);
-    else
+    } else {
         check_policy(policy);
+        check_print(policy);
+    }
     policy_free(policy);
+    check_canonical(text, size);
     check_name(text, size);
     free(text);
     return 0;

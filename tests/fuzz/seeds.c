@@ -168,8 +168,10 @@ void __wrap_load_file(struct loaded *l, const struct source_ops *ops, struct sli
                       const struct slice *nsswitch);
 void __real_load_name(struct loaded *l, const struct source_ops *ops, struct slice name);
 void __wrap_load_name(struct loaded *l, const struct source_ops *ops, struct slice name);
-struct policy *__real_policy_read(FILE *fp, const char *path, char *why, size_t len);
-struct policy *__wrap_policy_read(FILE *fp, const char *path, char *why, size_t len);
+struct policy *__real_policy_read(const struct policy_files *files, const char *path, char *why,
+                                  size_t len);
+struct policy *__wrap_policy_read(const struct policy_files *files, const char *path, char *why,
+                                  size_t len);
 
 void __wrap_load_file(struct loaded *l, const struct source_ops *ops, struct slice file,
                       const struct slice *nsswitch)
@@ -189,8 +191,13 @@ void __wrap_load_name(struct loaded *l, const struct source_ops *ops, struct sli
     __real_load_name(l, ops, name);
 }
 
-struct policy *__wrap_policy_read(FILE *fp, const char *path, char *why, size_t len)
+struct policy *__wrap_policy_read(const struct policy_files *files, const char *path, char *why,
+                                  size_t len)
 {
-    save_file("config", no_head, fileno(fp));
-    return __real_policy_read(fp, path, why, len);
+    char reason[64];
+    int fd = files->open(files->context, "", reason, sizeof reason);
+
+    save_file("config", no_head, fd);
+    close(fd);
+    return __real_policy_read(files, path, why, len);
 }

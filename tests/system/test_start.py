@@ -157,7 +157,7 @@ class StartTest(harness.Case):
                 for options in (("-f",), ("-n",), ()):
                     code, errors = self.jailmapd_exits(daemon.config, *options)
                     self.assertEqual((code, errors.count("\n")), (78, 1), errors)
-                    self.assertTrue(errors.startswith(f"{daemon.config}:{line}: "), errors)
+                    self.assertTrue(errors.startswith(f"{daemon.config}:{line}:1: "), errors)
                     self.assertIn(place, errors)
                 self.assertFalse(os.path.exists(daemon.socket))
 
@@ -237,7 +237,7 @@ class StartTest(harness.Case):
         daemon = self.jailmapd(start=False, listen={os.path.join(place, "socket"): {}})
         code, errors = self.jailmapd_exits(daemon.config)
         self.assertEqual((code, errors.count("\n")), (78, 1), errors)
-        self.assertRegex(errors, rf"^{daemon.config}:\d+: .*{place}")
+        self.assertRegex(errors, rf"^{daemon.config}:\d+:\d+: .*{place}")
 
     def test_usage(self):
         """Wrong options: exit 64. -V: the version. Not root: exit 77."""
@@ -392,7 +392,7 @@ class StartTest(harness.Case):
                 for options in how[0] if how else checks:
                     code, errors = self.jailmapd_exits(file, *options)
                     self.assertEqual((code, errors.count("\n")), (78, 1), errors)
-                    match = re.match(rf"{re.escape(file)}:(\d+): \S", errors)
+                    match = re.match(rf"{re.escape(file)}:(\d+):\d+: \S", errors)
                     self.assertTrue(match, errors)
                     self.assertIn(
                         int(match.group(1)),
@@ -416,10 +416,45 @@ class StartTest(harness.Case):
                 file = workspace().write(self.directory, "bad.conf", text)
                 code, errors = self.jailmapd_exits(file, "-n")
                 self.assertEqual((code, errors.count("\n")), (78, 1), errors)
-                self.assertRegex(errors, rf"^{re.escape(file)}:\d+: \S")
+                self.assertRegex(errors, rf"^{re.escape(file)}(:\d+:\d+)?: \S")
         # With nothing wrong it is the same file that starts.
         file = workspace().write(self.directory, "good.conf", "\n".join(base) + "\n")
         self.assertEqual(self.jailmapd_exits(file, "-n"), (0, ""))
+
+    def test_include(self):
+        """The fragments of a directory beside the file are read as if they stood where it is named;
+        one that is missing, a link, or somebody else's is refused with the place of the include, and
+        a mistake in a fragment with its own."""
+        table = self.table("a", "key value\n")
+        daemon = self.jailmapd(start=False)
+        directory = os.path.join(daemon.directory, "conf.d")
+        with open(daemon.config, "a", encoding="utf-8") as file:
+            file.write('\ninclude "conf.d"\n')
+        number = len(proc.read(daemon.config).splitlines())
+
+        def refused(reason):
+            for option in ("-n", "-f"):
+                code, errors = self.jailmapd_exits(daemon.config, option)
+                self.assertEqual((code, errors.count("\n")), (78, 1), errors)
+                self.assertIn(reason, errors)
+
+        refused(f'{daemon.config}:{number}:1: include "conf.d": {directory}: No such file')
+        os.mkdir(directory)
+        os.chmod(directory, 0o777)
+        refused(f"{daemon.config}:{number}:1: include")
+        os.chmod(directory, 0o755)
+        workspace().write(directory, "20-allow.conf", f'allow "daemon" {{ tables = {{"{table}"}} }}\n')
+        refused(f'{directory}/20-allow.conf:1:28: allow "daemon" names table "{table}"')
+        fragment = workspace().write(directory, "10-table.conf", f'\ntable "{table}" {{ }}\n')
+        os.chown(fragment, ALICE, 0)
+        refused(f"{daemon.config}:{number}:1: {fragment} is not read: ")
+        os.chown(fragment, 0, 0)
+        os.symlink(fragment, os.path.join(directory, "30-link.conf"))
+        refused(f"{daemon.config}:{number}:1: {directory}/30-link.conf is not read: ")
+        os.unlink(os.path.join(directory, "30-link.conf"))
+        workspace().write(directory, "30-not-read.conf.bak", "nonsense")
+        daemon.start()
+        self.assertEqual(self.client(daemon).lookup(table, "key"), (OK, b"value"))
 
     def test_check_with_failing_table(self):
         """-n takes a table that cannot be loaded now for a warning: exit 0."""
@@ -429,7 +464,7 @@ class StartTest(harness.Case):
         self.assertFalse(os.path.exists(daemon.socket))
 
     def test_environment_is_not_read(self):
-        """Variables of the environment are not expanded in the configuration."""
+        """Variables of the environment are not expanded in the configuration: it names a user."""
         daemon = self.jailmapd(start=False)
         text = proc.read(daemon.config).replace('user = "nobody"', 'user = "${WHO}"')
         workspace().write(daemon.directory, "jailmapd.conf", text)

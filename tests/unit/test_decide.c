@@ -17,9 +17,9 @@ static struct policy_table tables[COUNT(names)];
 static bool all[] = {true, true, true, true}, some[] = {true, false, true, false},
             none[] = {false, false, false, false};
 static struct policy_allow allows[] = {
-    {(char *)"root", 0, all, false},
-    {(char *)"postfix", 105, some, false},
-    {(char *)"7", 7, none, false},
+    {(char *)"root", 0, all, false, {NULL, 0, 0}},
+    {(char *)"postfix", 105, some, false, {NULL, 0, 0}},
+    {(char *)"7", 7, none, false, {NULL, 0, 0}},
 };
 static struct policy policy = {
     .tables = tables, .ntables = COUNT(tables), .allows = allows, .nallows = COUNT(allows)};
@@ -261,15 +261,23 @@ static void advice_is_cut_at_its_buffer(void)
 
 /* ---- an administrator who follows the advice ---- */
 
-static struct policy *read_config(const char *text)
+static int open_config(void *text, const char *name, char *why, size_t len)
+{
+    int fd = memfd_create("jailmapd.conf", MFD_CLOEXEC);
+
+    REQUIRE(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text) &&
+                lseek(fd, 0, SEEK_SET) == 0,
+            "no file");
+    snprintf(why, len, "%s is not asked for", name);
+    return fd;
+}
+
+static struct policy *read_config(char *text)
 {
     char why[512];
-    FILE *fp = fdopen(memfd_create("jailmapd.conf", MFD_CLOEXEC), "w+");
-    struct policy *p;
+    struct policy *p =
+        policy_read(&(struct policy_files){open_config, text}, "jailmapd.conf", why, sizeof why);
 
-    REQUIRE(fp != NULL && fputs(text, fp) >= 0 && fseek(fp, 0, SEEK_SET) == 0, "no file");
-    p = policy_read(fp, "jailmapd.conf", why, sizeof why);
-    fclose(fp);
     CHECK(p != NULL, "%s\n%s", why, text);
     return p;
 }

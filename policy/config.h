@@ -1,0 +1,44 @@
+/*
+ * What the words of jailmapd.conf(5) are: sections, options, and where their values go. Read by
+ * config.c, which takes them from a text, and print.c, which writes them. Data only.
+ */
+#ifndef JAILMAP_POLICY_CONFIG_H
+#define JAILMAP_POLICY_CONFIG_H
+
+#include <stddef.h>
+
+#include "policy/policy.h"
+
+/* What a value is, and of what type its place in the struct is. */
+enum config_value {
+    VALUE_NUMBER,    /* unsigned */
+    VALUE_MEGABYTES, /* uint64_t, in bytes */
+    VALUE_MODE,      /* mode_t */
+    VALUE_WORD,      /* bool: is it the second of the words? */
+    VALUE_USER,      /* uid_t */
+    VALUE_GROUP,     /* gid_t */
+    VALUE_CHILD,     /* struct policy: the user of the children */
+    VALUE_PATH,      /* char * */
+    VALUE_TABLES     /* struct policy_allow: what it approves */
+};
+
+struct config_option {
+    const char *name;
+    enum config_value value;
+    size_t offset;
+    long low, high;             /* of a number */
+    const char *expected;       /* in words; of VALUE_WORD, both */
+    const char *const words[2]; /* the second is NULL if there is only one */
+};
+
+/* A section, or, without a title, what stands outside of all. */
+struct config_section {
+    const char *name;
+    const char *title; /* what it is, in words */
+    const struct config_option *options;
+    size_t noptions;
+};
+
+extern const struct config_section config_global, config_listen, config_table, config_allow;
+
+#endif

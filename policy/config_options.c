@@ -1,0 +1,79 @@
+/*
+ * The grammar of jailmapd.conf(5): see config.h. Linked wherever a configuration is read.
+ */
+#include "policy/config.h"
+
+#define COUNT(array)     (sizeof(array) / sizeof(array)[0])
+#define AT(type, member) offsetof(struct policy##type, member)
+
+static const struct config_option global[] = {
+    {"user", VALUE_CHILD, 0, 0, 0, NULL, {NULL}},
+    {"runtime-dir", VALUE_PATH, AT(, runtime_dir), 0, 0, NULL, {NULL}},
+    {"libexec-dir", VALUE_PATH, AT(, libexec_dir), 0, 0, NULL, {NULL}},
+    {"sandbox", VALUE_WORD, AT(, strict), 0, 0, "available or strict", {"available", "strict"}},
+    {"loaders", VALUE_NUMBER, AT(, loaders), 1, 64, "1 to 64", {NULL}},
+};
+
+static const struct config_option listen[] = {
+    {"protocol", VALUE_WORD, 0, 0, 0, "proxymap", {"proxymap", NULL}},
+    {"owner", VALUE_USER, AT(_listen, uid), 0, 0, NULL, {NULL}},
+    {"group", VALUE_GROUP, AT(_listen, gid), 0, 0, NULL, {NULL}},
+    {"mode", VALUE_MODE, AT(_listen, mode), 0, 0, NULL, {NULL}},
+    {"backlog", VALUE_NUMBER, AT(_listen, backlog), 1, 65535, "1 to 65535", {NULL}},
+    {"max-request",
+     VALUE_NUMBER,
+     AT(_listen, max_request),
+     4096,
+     1 << 30,
+     "4096 to 1073741824 bytes",
+     {NULL}},
+    {"request-timeout",
+     VALUE_NUMBER,
+     AT(_listen, request_timeout),
+     1,
+     86400,
+     "1 to 86400 seconds",
+     {NULL}},
+    {"answer-timeout",
+     VALUE_NUMBER,
+     AT(_listen, answer_timeout),
+     1,
+     86400,
+     "1 to 86400 seconds",
+     {NULL}},
+    {"workers", VALUE_NUMBER, AT(_listen, workers), 1, 64, "1 to 64", {NULL}},
+    {"clients-per-worker",
+     VALUE_NUMBER,
+     AT(_listen, clients_per_worker),
+     1,
+     4096,
+     "1 to 4096",
+     {NULL}},
+    {"max-use", VALUE_NUMBER, AT(_listen, max_use), 1, 1000000000, "1 to 1000000000", {NULL}},
+    {"max-pending",
+     VALUE_MEGABYTES,
+     AT(_listen, max_pending),
+     4,
+     1 << 20,
+     "4 to 1048576 MB",
+     {NULL}},
+};
+
+static const struct config_option table[] = {
+    {"reveal", VALUE_WORD, AT(_table, existence), 0, 0, "all or existence", {"all", "existence"}},
+    {"owner", VALUE_USER, AT(_table, owner), 0, 0, NULL, {NULL}},
+    {"symlinks", VALUE_WORD, AT(_table, symlinks), 0, 0, "refuse or follow", {"refuse", "follow"}},
+    {"load-time", VALUE_NUMBER, AT(_table, load_time), 1, 86400, "1 to 86400 seconds", {NULL}},
+    {"load-memory", VALUE_NUMBER, AT(_table, load_memory), 16, 1 << 20, "16 to 1048576 MB", {NULL}},
+    {"image-size", VALUE_NUMBER, AT(_table, image_size), 1, 4095, "1 to 4095 MB", {NULL}},
+};
+
+static const struct config_option allow[] = {
+    {"tables", VALUE_TABLES, 0, 0, 0, NULL, {NULL}},
+};
+
+const struct config_section config_global = {NULL, NULL, global, COUNT(global)};
+const struct config_section config_listen = {"listen", "the path of a socket", listen,
+                                             COUNT(listen)};
+const struct config_section config_table = {"table", "a table's TYPE:NAME", table, COUNT(table)};
+const struct config_section config_allow = {"allow", "a user", allow, COUNT(allow)};
