@@ -3,6 +3,7 @@
  */
 #include "policy/words.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,22 +46,26 @@ static bool obey(struct words *w)
     char line[8192];
     const char *newline = memchr(w->at, '\n', (size_t)(w->end - w->at));
     size_t len = newline != NULL ? (size_t)(newline - w->at) : sizeof line;
-    int number, column, used = 0;
-    char *quote;
+    unsigned long number[3];
+    char *rest = line + strlen("#line "), *quote;
 
     if (len >= sizeof line)
         return wrong(w, "a #line that is too long, or not ended");
     memcpy(line, w->at, len);
     line[len] = '\0';
-    if (sscanf(line, "#line %9d %9d %10u \"%n", &number, &column, &w->id, &used) != 3 || used == 0)
+    for (int i = 0; i < 3; i++)
+        number[i] = strtoul(rest, &rest, 10);
+    if (strncmp(rest, " \"", 2) != 0 || number[0] > INT_MAX || number[2] > UINT_MAX)
         return wrong(w, "a #line that says nothing");
-    quote = strrchr(line + used, '"');
+    rest += 2;
+    quote = strrchr(rest, '"');
     if (quote != NULL)
         *quote = '\0';
     w->at = newline + 1;
-    w->here.file = w->keep_file(w->context, line + used);
-    w->here.line = number;
-    w->here.column = column;
+    w->here.file = w->keep_file(w->context, rest);
+    w->here.line = (int)number[0];
+    w->here.column = (int)number[1];
+    w->id = (unsigned)number[2];
     return w->here.file != NULL || wrong(w, "out of memory");
 }
 
