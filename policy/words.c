@@ -134,6 +134,14 @@ static int hex_digit(char c)
     return at == NULL ? -1 : (int)(at - digits) % 16;
 }
 
+/* The backslash is what is wrong. */
+static bool wrong_escape(struct words *w, const char *what)
+{
+    w->spot = w->here;
+    w->spot.column--;
+    return wrong(w, what);
+}
+
 /* Behind a backslash within double quotes. */
 static bool take_escape(struct words *w)
 {
@@ -144,14 +152,12 @@ static bool take_escape(struct words *w)
         pass(w);
         return add(w, c);
     }
-    w->spot = w->here;
-    w->spot.column--; /* of the backslash */
     if (c != 'x' || w->end - w->at < 3 || (high = hex_digit(w->at[1])) < 0 ||
         (low = hex_digit(w->at[2])) < 0)
-        return wrong(
+        return wrong_escape(
             w, "unknown escape; \\\\, \\\" or \\xHH, with two hexadecimal digits, is expected");
     if (high == 0 && low == 0)
-        return wrong(w, "a string holds a NUL byte");
+        return wrong_escape(w, "a string holds a NUL byte");
     for (int i = 0; i < 3; i++)
         pass(w);
     return add(w, (char)(high * 16 + low));

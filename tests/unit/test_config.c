@@ -1277,6 +1277,8 @@ static void odd_names_there_and_back(void)
     q = policy_parse(text, size, why, sizeof why);
     REQUIRE(q != NULL, "%s\n%s", why, text);
     CHECK_TEXT(q->listens[0].path, "/a\" b\\", "path");
+    CHECK(p->listens[0].place.column == 8 && q->listens[0].place.column == 8, "columns %d and %d",
+          p->listens[0].place.column, q->listens[0].place.column);
     CHECK_TEXT(q->tables[0].name, p->tables[0].name, "name");
     CHECK(q->allows[0].uid == 105 && q->allows[0].tables[0], "allow");
     CHECK_TEXT(q->allows[0].title, "postfix", "title");
