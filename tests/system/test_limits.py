@@ -618,7 +618,7 @@ class SurroundingsTest(LimitsCase):
             daemon = self.daemon(listen={path: {"owner": str(ALICE), "group": str(ALICE)}})
             code, out, errors = harness.run([workspace().jailmapd, *options, "-c", daemon.config])
             self.assertEqual((code, out, errors.count("\n")), (78, "", 1), errors)
-            self.assertRegex(errors, rf'^{daemon.config}:\d+: listen "{path}": .*set-group-ID')
+            self.assertRegex(errors, rf'^{daemon.config}:\d+:\d+: listen "{path}": .*set-group-ID')
             self.assertEqual(os.listdir(place), [])
             self.assertEqual(os.listdir(daemon.runtime), ["empty"])
         os.chown(place, 0, BOB)
