@@ -4,9 +4,23 @@
  */
 #include "ctl/jailmap.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
+
+#define IMPORT JAILMAP_LIBEXECDIR "/jailmap-import"
+
+/* A program of its own, which is not static as this one is. */
+static int run_import(int argc, char **argv)
+{
+    (void)argc;
+    argv[0] = (char *)"jailmap import"; /* for its messages */
+    execv(IMPORT, argv);
+    fprintf(stderr, "jailmap: " IMPORT ": %s; this program comes with jailmap\n", strerror(errno));
+    return EX_UNAVAILABLE;
+}
 
 static const struct command {
     const char *name;
@@ -16,6 +30,7 @@ static const struct command {
     {"query", ctl_query, "query [-s SOCKET] TYPE:NAME KEY..."},
     {"status", ctl_status, "status [-d DIR]"},
     {"sandbox", ctl_sandbox, "sandbox [-a] [-d DIR]"},
+    {"import", run_import, "import [-c DIR] [-l SOCKET | --diff [-f FILE]] [--postconf=PATH]"},
 };
 
 int main(int argc, char **argv)
