@@ -454,13 +454,14 @@ class WeakerTest(harness.Case):
             + ["jailmap-worker: chroot"]
         )
         self.addCleanup(self.end, daemon)
+
+        def is_ready(pid):
+            with contextlib.suppress(FileNotFoundError):  # the mount commands come and go
+                return list(proc.classify(pid).values()).count("memfd") == 2
+            return False
+
         workers = wait_for(
-            lambda: [
-                pid
-                for pid in proc.children(daemon.pid)
-                if list(proc.classify(pid).values()).count("memfd") == 2
-            ],
-            "the stand-in",
+            lambda: [pid for pid in proc.children(daemon.pid) if is_ready(pid)], "the stand-in"
         )
         code, page, _ = sandbox(runtime)
         self.assertEqual(code, 1)
