@@ -135,20 +135,32 @@ static int print_policy(const struct import *import, const struct choice *choice
 
 /* ---- comparing ---- */
 
-/* The tables that a policy approves for uid, as an array whose names are the policy's; or NULL. */
-static const char **approved_by(const struct policy *policy, uid_t uid, size_t *n)
+/* Does the policy approve the table for Postfix's own user, with his own group, on some socket? */
+static bool is_approved(const struct policy *policy, const struct passwd *pw, const char *name)
+{
+    size_t index;
+
+    for (size_t i = 0; i < policy->nlistens; i++) {
+        gid_t group = pw->pw_gid;
+        struct policy_peer peer = {i, pw->pw_uid, &group, policy_reduce(policy, i, &group, 1)};
+
+        if (policy_decide(policy, &peer, (struct slice){name, strlen(name)}, &index) ==
+            POLICY_APPROVE)
+            return true;
+    }
+    return false;
+}
+
+/* The tables that a policy approves for that user, as an array whose names are the policy's; or
+ * NULL. */
+static const char **approved_by(const struct policy *policy, const struct passwd *pw, size_t *n)
 {
     const char **names = calloc(policy->ntables + 1, sizeof *names);
 
     *n = 0;
-    for (size_t i = 0; names != NULL && i < policy->ntables; i++) {
-        const char *name = policy->tables[i].name;
-        size_t index;
-
-        if (policy_decide(policy, uid, (struct slice){name, strlen(name)}, &index) ==
-            POLICY_APPROVE)
-            names[(*n)++] = name;
-    }
+    for (size_t i = 0; names != NULL && i < policy->ntables; i++)
+        if (is_approved(policy, pw, policy->tables[i].name))
+            names[(*n)++] = policy->tables[i].name;
     return names;
 }
 
@@ -175,7 +187,7 @@ static int compare_with(const struct import *import, const char *path, const cha
 {
     const struct policy_files files = {open_policy, (void *)path};
     const struct passwd *pw = getpwnam(owner);
-    uid_t uid = pw != NULL ? pw->pw_uid : 0;
+    struct passwd user; /* what getpwnam(3) returns does not last */
     struct policy *policy;
     const char **names;
     char why[2048];
@@ -184,13 +196,14 @@ static int compare_with(const struct import *import, const char *path, const cha
 
     if (pw == NULL)
         return import_say(EX_NOUSER, "mail_owner \"%s\" is no user here", owner);
+    user = *pw;
     if (access(path, R_OK) != 0)
         return import_say(EX_NOINPUT, "%s: %s; option -f names the policy to compare with", path,
                           strerror(errno));
     policy = policy_read(&files, path, why, sizeof why);
     if (policy == NULL)
         return import_say(EX_CONFIG, "%s", why);
-    names = approved_by(policy, uid, &n);
+    names = approved_by(policy, &user, &n);
     if (names == NULL)
         status = import_say(EX_OSERR, "out of memory");
     else

@@ -21,12 +21,14 @@
 /* As `postmap -u -q` sends: DUP_WARN, LOCK, FOLD_FIX. The server folds the key. */
 #define QUERY_FLAGS    16449u
 #define ANSWER_SECONDS 100 /* longer than any table of the server may take */
+#define TOKENS_MOST    4   /* of a list that a server sends */
 
 struct connection {
     const char *path;
     int fd;
     char *buf; /* unread bytes: [at, len) */
     size_t at, len, cap;
+    bool answered; /* so what comes is no greeting */
 };
 
 struct query {
@@ -60,18 +62,20 @@ static bool fill(struct connection *c)
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return complain(0, c->path, "no answer in time");
+    if (n < 0 && errno != ECONNRESET)
+        return complain(0, c->path, strerror(errno));
     if (n <= 0)
-        return complain(0, c->path, n < 0 ? strerror(errno) : "the server closed the connection");
+        return complain(0, c->path, "the server closed the connection");
     c->len += (size_t)n;
     return true;
 }
 
-/* The next attribute list, of want tokens, which borrow from c; or false with a message. */
-static bool read_list(struct connection *c, struct slice *tokens, size_t want)
+/* The next attribute list, whose tokens borrow from c; or false with a message. */
+static bool read_list(struct connection *c, struct slice tokens[TOKENS_MOST], size_t *count)
 {
     struct attr_scan scan = {(uint32_t)c->at, (uint32_t)c->at};
-    uint32_t starts[8];
-    size_t n = 0, lens[8];
+    uint32_t starts[TOKENS_MOST];
+    size_t n = 0, lens[TOKENS_MOST];
     struct slice token;
 
     if (c->buf == NULL && !fill(c))
@@ -84,24 +88,36 @@ static bool read_list(struct connection *c, struct slice *tokens, size_t want)
         }
         if (token.len == 0 && n % 2 == 0) /* a name that is empty ends the list */
             break;
-        if (n == want)
+        if (n == TOKENS_MOST)
             return complain(0, c->path, "this is not a proxymap server: unexpected answer");
         starts[n] = (uint32_t)(token.ptr - c->buf);
         lens[n++] = token.len;
     }
-    if (n != want)
-        return complain(0, c->path, "this is not a proxymap server: unexpected answer");
     for (size_t i = 0; i < n; i++)
         tokens[i] = (struct slice){c->buf + starts[i], lens[i]};
     c->at = scan.pos;
+    *count = n;
     return true;
+}
+
+/* The answer to a request. A greeting may come before the first; some servers have none. */
+static bool read_answer(struct connection *c, struct slice tokens[TOKENS_MOST])
+{
+    size_t count;
+
+    if (!read_list(c, tokens, &count))
+        return false;
+    if (!c->answered && count == 2 && slice_is(tokens[0], "protocol") &&
+        slice_is(tokens[1], "proxymap_protocol") && !read_list(c, tokens, &count))
+        return false;
+    c->answered = true;
+    return count == 4 || complain(0, c->path, "this is not a proxymap server: unexpected answer");
 }
 
 static bool start_connection(struct connection *c)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval limit = {.tv_sec = ANSWER_SECONDS};
-    struct slice greeting[2];
 
     if (strlen(c->path) >= sizeof address.sun_path)
         return complain(0, c->path, "longer than a socket's name may be");
@@ -110,20 +126,18 @@ static bool start_connection(struct connection *c)
     if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0)
         return complain(0, c->path, strerror(errno));
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    if (!read_list(c, greeting, 2))
-        return false;
-    if (!slice_is(greeting[0], "protocol") || !slice_is(greeting[1], "proxymap_protocol"))
-        return complain(0, c->path, "this is not a proxymap server: unexpected greeting");
     return true;
 }
 
 static bool send_all(struct connection *c, const char *bytes, size_t len)
 {
     while (len > 0) {
-        ssize_t n = write(c->fd, bytes, len);
+        ssize_t n = send(c->fd, bytes, len, MSG_NOSIGNAL);
 
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && errno == EPIPE)
+            return complain(0, c->path, "the server closed the connection");
         if (n < 0)
             return complain(0, c->path, strerror(errno));
         bytes += n;
@@ -138,7 +152,7 @@ static int exchange(struct connection *c, const char *request, const char *table
 {
     size_t room = 128 + strlen(table) + (key != NULL ? key->len : 0);
     char *bytes = malloc(room), *end = bytes;
-    struct slice tokens[4];
+    struct slice tokens[TOKENS_MOST];
     uint32_t status;
     bool sent;
 
@@ -155,7 +169,7 @@ static int exchange(struct connection *c, const char *request, const char *table
     free(bytes);
     if (!sent)
         return -1;
-    if (!read_list(c, tokens, 4))
+    if (!read_answer(c, tokens))
         return -1;
     if (!slice_is(tokens[0], "status") || !attr_number(tokens[1], &status) ||
         !slice_is(tokens[2], key != NULL ? "value" : "flags"))

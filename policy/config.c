@@ -26,10 +26,11 @@
 #define OPTIONS_MOST   32 /* of one section */
 #define FOUND_MAX      80
 
-/* Where an allow section names a table; it may be declared later. */
+/* Where an allow section names a table, or a listener; that may be declared later. */
 struct mention {
     size_t allow;
     struct policy_place spot;
+    bool is_listen;
     char *name;
 };
 
@@ -321,7 +322,18 @@ static bool take_path(struct reading *r, const struct config_option *o, char **p
     return *path != NULL || out_of_memory(r);
 }
 
-static bool mention_table(struct reading *r)
+static bool grow(struct reading *r, void *array, size_t n, size_t size)
+{
+    void *grown = realloc(*(void **)array, (n + 1) * size);
+
+    if (grown == NULL)
+        return out_of_memory(r);
+    *(void **)array = grown;
+    memset((char *)grown + n * size, 0, size);
+    return true;
+}
+
+static bool mention(struct reading *r, bool is_listen)
 {
     struct mention *grown = realloc(r->mentions, (r->nmentions + 1) * sizeof *grown);
 
@@ -329,8 +341,40 @@ static bool mention_table(struct reading *r)
         return out_of_memory(r);
     r->mentions = grown;
     grown[r->nmentions] =
-        (struct mention){r->policy->nallows - 1, r->words.spot, strdup(r->words.text)};
+        (struct mention){r->policy->nallows - 1, r->words.spot, is_listen, strdup(r->words.text)};
     return grown[r->nmentions++].name != NULL || out_of_memory(r);
+}
+
+static bool mention_listen(struct reading *r)
+{
+    return mention(r, true);
+}
+
+static bool mention_table(struct reading *r)
+{
+    struct policy_allow *a = &r->policy->allows[r->policy->nallows - 1];
+
+    if (!mention(r, false) || !grow(r, &a->words, a->nwords, sizeof *a->words))
+        return false;
+    a->words[a->nwords] = strdup(r->words.text);
+    return a->words[a->nwords++] != NULL || out_of_memory(r);
+}
+
+static bool take_field(struct reading *r)
+{
+    struct policy_table *t = &r->policy->tables[r->policy->ntables - 1];
+    uint32_t field = table_type_field(t->type, r->words.text);
+    char fields[128];
+
+    table_type_fields(t->type, fields, sizeof fields);
+    if (field == 0)
+        return complain(r, &r->words.spot, "reveal: \"%s\" is no field of %s; %s is expected",
+                        r->words.text, t->name, fields);
+    if (t->reveal & field)
+        return complain(r, &r->words.spot, "reveal names the field %s twice; once is expected",
+                        r->words.text);
+    t->reveal |= field;
+    return true;
 }
 
 /* { value, value, ... }: take() is called for each. */
@@ -360,6 +404,52 @@ static bool take_list(struct reading *r, const struct config_option *o,
     return true;
 }
 
+static bool take_listens(struct reading *r, const struct config_option *o)
+{
+    struct policy_place spot = r->words.spot;
+    size_t before = r->nmentions;
+
+    if (!take_list(r, o, mention_listen))
+        return false;
+    return r->nmentions > before ||
+           complain(r, &spot, "listen names no socket; leave it out if every one is meant");
+}
+
+/* all, existence, or a list of fields. */
+static bool take_reveal(struct reading *r, const struct config_option *o)
+{
+    struct policy_table *t = &r->policy->tables[r->policy->ntables - 1];
+    const char *text = r->words.text, *or_list = "";
+    struct policy_place spot = r->words.spot;
+    char fields[128];
+
+    if (t->type->fields != NULL)
+        or_list = ", or a list of fields, {name, gid},";
+    t->reveal = is_text(r) && strcmp(text, "all") == 0 ? REVEAL_ALL : REVEAL_EXISTENCE;
+    if (is_text(r))
+        return t->reveal == REVEAL_ALL || strcmp(text, "existence") == 0 ||
+               complain(r, &spot, "reveal = \"%s\" is not known; all or existence%s is expected",
+                        text, or_list);
+    if (t->type->fields == NULL && words_is(&r->words, '{'))
+        return complain(r, &spot,
+                        "reveal has a list of fields, and the entries of a table of type %.*s have "
+                        "none; all or existence is expected",
+                        (int)strlen(t->type->prefix) - 1, t->type->prefix);
+    if (!take_list(r, o, take_field))
+        return false;
+    return t->reveal != REVEAL_EXISTENCE ||
+           complain(r, &spot, "reveal names no field; existence, or some of %s, is expected",
+                    table_type_fields(t->type, fields, sizeof fields));
+}
+
+static bool take_keys(struct reading *r, uint8_t *allowed)
+{
+    char why[256];
+
+    return key_limit_parse(r->words.text, allowed, why, sizeof why) ||
+           complain(r, &r->words.spot, "keys = \"%.200s\" %s", r->words.text, why);
+}
+
 /* The value in hand, for the option of a section whose struct is at base. */
 static bool take_value(struct reading *r, const struct config_option *o, void *base)
 {
@@ -369,6 +459,10 @@ static bool take_value(struct reading *r, const struct config_option *o, void *b
 
     if (o->value == VALUE_TABLES)
         return take_list(r, o, mention_table);
+    if (o->value == VALUE_LISTENS)
+        return take_listens(r, o);
+    if (o->value == VALUE_REVEAL)
+        return take_reveal(r, o);
     if (!is_text(r))
         return unexpected(r, "a value");
     switch (o->value) {
@@ -391,22 +485,30 @@ static bool take_value(struct reading *r, const struct config_option *o, void *b
         return find_group(r, spot, r->words.text, place);
     case VALUE_CHILD:
         return find_child(r, spot, r->words.text);
+    case VALUE_KEYS:
+        return take_keys(r, place);
     default:
         return take_path(r, o, place);
     }
+}
+
+static const struct config_option *find_option(const struct config_section *section,
+                                               const char *name)
+{
+    for (size_t i = 0; i < section->noptions; i++)
+        if (strcmp(name, section->options[i].name) == 0)
+            return &section->options[i];
+    return NULL;
 }
 
 /* name = value. The name is in hand; what follows the value will be. */
 static bool read_option(struct reading *r, const struct config_section *section, void *base,
                         struct given *given)
 {
-    const struct config_option *o = NULL;
+    const struct config_option *o = find_option(section, r->words.text);
     char expected[64];
     struct policy_place *first;
 
-    for (size_t i = 0; i < section->noptions && o == NULL; i++)
-        if (strcmp(r->words.text, section->options[i].name) == 0)
-            o = &section->options[i];
     if (o == NULL)
         return unknown_name(r, section);
     first = &given->at[o - section->options];
@@ -417,6 +519,9 @@ static bool read_option(struct reading *r, const struct config_section *section,
     if (!next(r))
         return false;
     snprintf(expected, sizeof expected, "= behind %s", o->name);
+    if (is_text(r) && find_section(o->name) != NULL)
+        return complain(r, first, "%s begins inside the %s section; } is expected before it",
+                        o->name, section->name);
     if (!words_is(&r->words, '='))
         return unexpected(r, expected);
     return next(r) && take_value(r, o, base) && next(r);
@@ -439,17 +544,6 @@ static bool duplicate(struct reading *r, const char *section, const struct polic
 {
     return complain(r, &r->words.spot, "duplicate %s \"%.200s\"; the first is in %s:%d", section,
                     r->words.text, first->file, first->line);
-}
-
-static bool grow(struct reading *r, void *array, size_t n, size_t size)
-{
-    void *grown = realloc(*(void **)array, (n + 1) * size);
-
-    if (grown == NULL)
-        return out_of_memory(r);
-    *(void **)array = grown;
-    memset((char *)grown + n * size, 0, size);
-    return true;
 }
 
 static bool begin_listen(struct reading *r)
@@ -479,7 +573,8 @@ static bool begin_listen(struct reading *r)
                                 .answer_timeout = 60,
                                 .workers = 2,
                                 .clients_per_worker = 256,
-                                .max_use = 100000};
+                                .max_use = 100000,
+                                .greeting = true};
     return l->path != NULL || out_of_memory(r);
 }
 
@@ -560,6 +655,8 @@ static bool begin_table(struct reading *r)
     *t = (struct policy_table){.name = strdup(r->words.text),
                                .place = r->words.spot,
                                .type = type,
+                               .reveal = REVEAL_ALL,
+                               .limit = key_limit_none,
                                .owner = POLICY_NO_OWNER,
                                .load_time = 120,
                                .load_memory = 4096};
@@ -571,11 +668,29 @@ static bool end_table(struct reading *r, const struct given *given,
 {
     const struct policy_table *t = &r->policy->tables[r->policy->ntables - 1];
 
-    if (!t->existence || t->type->type != TYPE_STATIC)
+    if (t->reveal != REVEAL_EXISTENCE || t->type->type != TYPE_STATIC)
         return true;
     return complain(
         r, spot_of(&config_table, given, "reveal", title),
         "reveal = existence hides nothing of a static table: its name is its value; leave it out");
+}
+
+/* Whom the title speaks of. In a canonical text the number stands before it. */
+static bool find_who(struct reading *r, struct policy_allow *a)
+{
+    const struct policy_place *spot = &r->words.spot;
+
+    if (strcmp(a->title, "*") == 0) {
+        a->who = WHO_ANYONE;
+        return true;
+    }
+    if (a->title[0] == '@') {
+        a->who = WHO_GROUP;
+        a->gid = r->words.id;
+        return r->files == NULL || find_group(r, spot, a->title + 1, &a->gid);
+    }
+    a->uid = r->words.id;
+    return r->files == NULL || find_user(r, spot, a->title, &a->uid);
 }
 
 static bool begin_allow(struct reading *r)
@@ -586,21 +701,54 @@ static bool begin_allow(struct reading *r)
     if (!grow(r, &policy->allows, policy->nallows, sizeof *a))
         return false;
     a = &policy->allows[policy->nallows++];
-    *a = (struct policy_allow){
-        .title = strdup(r->words.text), .place = r->words.spot, .uid = r->words.id};
-    if (a->title == NULL)
-        return out_of_memory(r);
-    if (r->files != NULL && !find_user(r, &r->words.spot, a->title, &a->uid))
-        return false;
-    for (const struct policy_allow *other = policy->allows; other < a; other++)
-        if (other->uid == a->uid && strcmp(other->title, a->title) == 0)
-            return duplicate(r, "allow", &other->place);
-        else if (other->uid == a->uid)
-            return complain(r, &r->words.spot,
-                            "allow \"%s\" and allow \"%s\" in %s:%d are the same uid %u; one "
-                            "section for both is expected",
-                            a->title, other->title, other->place.file, other->place.line,
-                            (unsigned)a->uid);
+    *a = (struct policy_allow){.title = strdup(r->words.text), .place = r->words.spot};
+    return a->title != NULL ? find_who(r, a) : out_of_memory(r);
+}
+
+/* Does the section name that listener, or, for NULL, any? */
+static bool names_listen(const struct reading *r, size_t allow, const char *path)
+{
+    for (size_t i = 0; i < r->nmentions; i++)
+        if (r->mentions[i].allow == allow && r->mentions[i].is_listen &&
+            (path == NULL || strcmp(r->mentions[i].name, path) == 0))
+            return true;
+    return false;
+}
+
+/* Is there a listener of which both sections speak? */
+static bool meet(const struct reading *r, size_t one, size_t other)
+{
+    if (!names_listen(r, one, NULL) || !names_listen(r, other, NULL))
+        return true;
+    for (size_t i = 0; i < r->nmentions; i++)
+        if (r->mentions[i].allow == one && r->mentions[i].is_listen &&
+            names_listen(r, other, r->mentions[i].name))
+            return true;
+    return false;
+}
+
+/* Sections that speak of the same client add up, but two of one name are a mistake; one that must
+ * have been found before a canonical text is written. */
+static bool end_allow(struct reading *r, const struct policy_place *title)
+{
+    const struct policy *policy = r->policy;
+    size_t last = policy->nallows - 1;
+    const struct policy_allow *a = &policy->allows[last], *other = policy->allows;
+
+    for (size_t i = 0; r->files != NULL && i < last; i++, other++) {
+        if (other->who != a->who || other->uid != a->uid || other->gid != a->gid ||
+            !meet(r, last, i))
+            continue;
+        if (strcmp(other->title, a->title) == 0)
+            return complain(r, title, "duplicate allow \"%.200s\"; the first is in %s:%d", a->title,
+                            other->place.file, other->place.line);
+        return complain(r, title,
+                        "allow \"%s\" and allow \"%s\" in %s:%d are the same %s %u; one section "
+                        "for both is expected",
+                        a->title, other->title, other->place.file, other->place.line,
+                        a->who == WHO_GROUP ? "gid" : "uid",
+                        a->who == WHO_GROUP ? (unsigned)a->gid : (unsigned)a->uid);
+    }
     return true;
 }
 
@@ -623,7 +771,7 @@ static bool end_section(struct reading *r, const struct config_section *section,
 {
     return section == &config_listen  ? end_listen(r, given, title)
            : section == &config_table ? end_table(r, given, title)
-                                      : true;
+                                      : end_allow(r, title);
 }
 
 /* What stands between the braces; the } that ends it is in hand. */
@@ -638,7 +786,8 @@ static bool read_options(struct reading *r, const struct config_section *section
                 r, &r->words.spot,
                 "the file ends inside the %s section that begins in line %d; } is expected",
                 section->name, title->line);
-        if (r->words.token == TOKEN_WORD && find_section(r->words.text) != NULL)
+        if (r->words.token == TOKEN_WORD && find_section(r->words.text) != NULL &&
+            find_option(section, r->words.text) == NULL)
             return complain(
                 r, &r->words.spot,
                 "%s begins inside the %s section that begins in line %d; } is expected before it",
@@ -890,21 +1039,50 @@ static bool read_include(struct reading *r)
 
 /* ---- the whole ---- */
 
-static bool approve(struct reading *r, const struct mention *m)
+static bool approve_listen(struct reading *r, const struct mention *m)
 {
     struct policy *policy = r->policy;
     struct policy_allow *a = &policy->allows[m->allow];
 
-    if (strcmp(m->name, "*") == 0) {
-        a->all = true;
-        memset(a->tables, 1, policy->ntables * sizeof *a->tables);
-        return true;
-    }
+    if (a->listens == NULL)
+        a->listens = calloc(policy->nlistens + 1, sizeof *a->listens);
+    if (a->listens == NULL)
+        return out_of_memory(r);
+    for (size_t i = 0; i < policy->nlistens; i++)
+        if (strcmp(policy->listens[i].path, m->name) == 0) {
+            a->listens[i] = true;
+            return true;
+        }
+    return complain(
+        r, &m->spot,
+        "allow \"%s\" names listen \"%s\", which is not declared; listen \"%s\" { } is expected",
+        a->title, m->name, m->name);
+}
+
+/* The word is a table's name, "*", or "TYPE:*". The last two may name none. */
+static bool approve_table(struct reading *r, const struct mention *m)
+{
+    struct policy *policy = r->policy;
+    struct policy_allow *a = &policy->allows[m->allow];
+    const char *colon = strchr(m->name, ':');
+    size_t prefix = colon != NULL ? (size_t)(colon - m->name) + 1 : 0;
+    bool is_type = colon != NULL && strcmp(colon, ":*") == 0;
+
     for (size_t i = 0; i < policy->ntables; i++)
         if (strcmp(policy->tables[i].name, m->name) == 0) {
             a->tables[i] = true;
             return true;
         }
+    if (strcmp(m->name, "*") == 0 || (is_type && table_type_begins(m->name, prefix))) {
+        for (size_t i = 0; i < policy->ntables; i++)
+            a->tables[i] |= strncmp(policy->tables[i].name, m->name, prefix) == 0;
+        return true;
+    }
+    if (is_type)
+        return complain(r, &m->spot,
+                        "allow \"%s\" names \"%s\", and there is no such type; hash:*, btree:*, "
+                        "cdb:*, lmdb:*, texthash:*, inline:*, static:* or unix:* is expected",
+                        a->title, m->name);
     return complain(
         r, &m->spot,
         "allow \"%s\" names table \"%s\", which is not declared; table \"%s\" { } is expected",
@@ -922,7 +1100,7 @@ static bool finish(struct reading *r)
             return out_of_memory(r);
     }
     for (size_t i = 0; i < r->nmentions; i++)
-        if (!approve(r, &r->mentions[i]))
+        if (!(r->mentions[i].is_listen ? approve_listen : approve_table)(r, &r->mentions[i]))
             return false;
     policy->runtime_place = *spot_of(&config_global, &r->global, "runtime-dir", &nowhere);
     policy->libexec_place = *spot_of(&config_global, &r->global, "libexec-dir", &nowhere);
@@ -1008,7 +1186,11 @@ void policy_free(struct policy *policy)
     }
     for (size_t i = 0; i < policy->nallows; i++) {
         free(policy->allows[i].title);
+        free(policy->allows[i].listens);
         free(policy->allows[i].tables);
+        for (size_t j = 0; j < policy->allows[i].nwords; j++)
+            free(policy->allows[i].words[j]);
+        free(policy->allows[i].words);
     }
     for (size_t i = 0; i < policy->nfiles; i++)
         free(policy->files[i]);

@@ -19,7 +19,10 @@ enum config_value {
     VALUE_GROUP,     /* gid_t */
     VALUE_CHILD,     /* struct policy: the user of the children */
     VALUE_PATH,      /* char * */
-    VALUE_TABLES     /* struct policy_allow: what it approves */
+    VALUE_REVEAL,    /* uint32_t, of a struct policy_table */
+    VALUE_KEYS,      /* uint8_t[32], see policy/key_limit.h */
+    VALUE_TABLES,    /* struct policy_allow: what it approves */
+    VALUE_LISTENS    /* struct policy_allow: where */
 };
 
 struct config_option {

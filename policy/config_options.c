@@ -3,6 +3,7 @@
  */
 #include "policy/config.h"
 
+#define IMAGE_KEY_MOST   ((1l << 28) - 1) /* the format of images: server/image.h */
 #define COUNT(array)     (sizeof(array) / sizeof(array)[0])
 #define AT(type, member) offsetof(struct policy##type, member)
 
@@ -19,6 +20,7 @@ static const struct config_option listen[] = {
     {"owner", VALUE_USER, AT(_listen, uid), 0, 0, NULL, {NULL}},
     {"group", VALUE_GROUP, AT(_listen, gid), 0, 0, NULL, {NULL}},
     {"mode", VALUE_MODE, AT(_listen, mode), 0, 0, NULL, {NULL}},
+    {"greeting", VALUE_WORD, AT(_listen, greeting), 0, 0, "on or off", {"off", "on"}},
     {"backlog", VALUE_NUMBER, AT(_listen, backlog), 1, 65535, "1 to 65535", {NULL}},
     {"max-request",
      VALUE_NUMBER,
@@ -60,7 +62,15 @@ static const struct config_option listen[] = {
 };
 
 static const struct config_option table[] = {
-    {"reveal", VALUE_WORD, AT(_table, existence), 0, 0, "all or existence", {"all", "existence"}},
+    {"reveal", VALUE_REVEAL, AT(_table, reveal), 0, 0, NULL, {NULL}},
+    {"max-key",
+     VALUE_NUMBER,
+     AT(_table, limit.max),
+     1,
+     IMAGE_KEY_MOST,
+     "1 to 268435455 bytes",
+     {NULL}},
+    {"keys", VALUE_KEYS, AT(_table, limit.allowed), 0, 0, NULL, {NULL}},
     {"owner", VALUE_USER, AT(_table, owner), 0, 0, NULL, {NULL}},
     {"symlinks", VALUE_WORD, AT(_table, symlinks), 0, 0, "refuse or follow", {"refuse", "follow"}},
     {"load-time", VALUE_NUMBER, AT(_table, load_time), 1, 86400, "1 to 86400 seconds", {NULL}},
@@ -69,6 +79,7 @@ static const struct config_option table[] = {
 };
 
 static const struct config_option allow[] = {
+    {"listen", VALUE_LISTENS, 0, 0, 0, NULL, {NULL}},
     {"tables", VALUE_TABLES, 0, 0, 0, NULL, {NULL}},
 };
 
@@ -76,4 +87,4 @@ const struct config_section config_global = {NULL, NULL, global, COUNT(global)};
 const struct config_section config_listen = {"listen", "the path of a socket", listen,
                                              COUNT(listen)};
 const struct config_section config_table = {"table", "a table's TYPE:NAME", table, COUNT(table)};
-const struct config_section config_allow = {"allow", "a user", allow, COUNT(allow)};
+const struct config_section config_allow = {"allow", "a user, a @group or *", allow, COUNT(allow)};

@@ -1,6 +1,7 @@
 /*
- * Approval decisions. Runs in the monitor on a table name that a child passed on and a uid that the
- * kernel told. It may touch only its arguments; it must never approve what is not written down.
+ * Approval decisions. Runs in the monitor on a table name that a child passed on, and on the user
+ * and groups that the kernel told. It may touch only its arguments; it must never approve what is
+ * not written down.
  */
 #include "policy/policy.h"
 
@@ -9,27 +10,104 @@
 /* Every byte of the longest name as an escape, and the end. */
 #define ESCAPED_MAX (4 * BRIDGE_NAME_MAX + 8)
 
-static const struct policy_allow *allow_of(const struct policy *policy, uid_t uid)
+static bool is_on(const struct policy_allow *allow, size_t listener)
+{
+    return allow->listens == NULL || allow->listens[listener];
+}
+
+size_t policy_count(const struct policy *policy, size_t listener, enum policy_who who)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < policy->nallows; i++)
+        count += policy->allows[i].who == who && is_on(&policy->allows[i], listener);
+    return count;
+}
+
+bool policy_asks_groups(const struct policy *policy, size_t listener)
+{
+    return policy_count(policy, listener, WHO_GROUP) > 0;
+}
+
+static bool is_asked_for(const struct policy *policy, size_t listener, gid_t group)
 {
     for (size_t i = 0; i < policy->nallows; i++)
-        if (policy->allows[i].uid == uid)
-            return &policy->allows[i];
-    return NULL;
+        if (policy->allows[i].who == WHO_GROUP && policy->allows[i].gid == group &&
+            is_on(&policy->allows[i], listener))
+            return true;
+    return false;
 }
 
-bool policy_knows(const struct policy *policy, uid_t uid)
+size_t policy_reduce(const struct policy *policy, size_t listener, gid_t *groups, size_t count)
 {
-    return allow_of(policy, uid) != NULL;
+    size_t left = 0, at;
+
+    for (size_t i = 0; i < count; i++) {
+        gid_t group = groups[i];
+
+        if (!is_asked_for(policy, listener, group))
+            continue;
+        for (at = left; at > 0 && groups[at - 1] > group; at--)
+            ;
+        if (at > 0 && groups[at - 1] == group)
+            continue;
+        memmove(&groups[at + 1], &groups[at], (left - at) * sizeof *groups);
+        groups[at] = group;
+        left++;
+    }
+    return left;
 }
 
-enum policy_decision policy_decide(const struct policy *policy, uid_t uid, struct slice name,
-                                   size_t *table)
+static bool speaks_of(const struct policy_allow *allow, const struct policy_peer *peer)
 {
-    const struct policy_allow *allow = allow_of(policy, uid);
+    if (!is_on(allow, peer->listener))
+        return false;
+    if (allow->who == WHO_USER)
+        return allow->uid == peer->uid;
+    for (size_t i = 0; allow->who == WHO_GROUP && i < peer->ngroups; i++)
+        if (allow->gid == peer->groups[i])
+            return true;
+    return allow->who == WHO_ANYONE;
+}
 
-    for (*table = 0; allow != NULL && *table < policy->ntables; (*table)++)
+enum policy_standing policy_standing(const struct policy *policy, const struct policy_peer *peer)
+{
+    enum policy_standing standing = STANDING_NONE;
+
+    for (size_t i = 0; i < policy->nallows; i++) {
+        if (!speaks_of(&policy->allows[i], peer))
+            continue;
+        if (policy->allows[i].who == WHO_USER)
+            return STANDING_NAMED;
+        standing = STANDING_GUEST;
+    }
+    return standing;
+}
+
+bool policy_word_names(const struct policy *policy, const char *word, struct slice table)
+{
+    const char *colon = strchr(word, ':');
+    size_t len = colon != NULL ? (size_t)(colon - word) + 1 : 0;
+
+    if (strcmp(word, "*") == 0 || slice_is(table, word))
+        return true;
+    if (colon == NULL || strcmp(colon, ":*") != 0)
+        return false;
+    for (size_t i = 0; i < policy->ntables; i++)
+        if (strcmp(policy->tables[i].name, word) == 0) /* as static:* can be */
+            return false;
+    return table.len >= len && memcmp(table.ptr, word, len) == 0;
+}
+
+enum policy_decision policy_decide(const struct policy *policy, const struct policy_peer *peer,
+                                   struct slice name, size_t *table)
+{
+    for (*table = 0; *table < policy->ntables; (*table)++)
         if (slice_is(name, policy->tables[*table].name))
-            return allow->tables[*table] ? POLICY_APPROVE : POLICY_DENY;
+            break;
+    for (size_t i = 0; *table < policy->ntables && i < policy->nallows; i++)
+        if (policy->allows[i].tables[*table] && speaks_of(&policy->allows[i], peer))
+            return POLICY_APPROVE;
     return POLICY_DENY;
 }
 
@@ -67,12 +145,94 @@ char *policy_printable(struct slice words, char *text, size_t len)
     return text;
 }
 
-char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, char *text,
-                    size_t len)
+static void write_quoted(FILE *out, const char *text)
 {
-    const struct policy_allow *allow = allow_of(policy, uid);
-    char escaped[ESCAPED_MAX], other[ESCAPED_MAX];
-    bool declared = false;
+    char escaped[ESCAPED_MAX];
+
+    fprintf(out, "\"%s\"",
+            policy_escape((struct slice){text, strlen(text)}, escaped, sizeof escaped));
+}
+
+/* Is the word the name of one table? */
+static bool is_declared(const struct policy *policy, const char *word)
+{
+    for (size_t i = 0; i < policy->ntables; i++)
+        if (strcmp(word, policy->tables[i].name) == 0)
+            return true;
+    return false;
+}
+
+static void show_word(const struct policy *policy, const char *title, const char *word, FILE *out)
+{
+    const char *between = " is ";
+
+    fputs("allow ", out);
+    write_quoted(out, title);
+    fputs(": ", out);
+    write_quoted(out, word);
+    for (size_t i = 0; i < policy->ntables; i++) {
+        const char *name = policy->tables[i].name;
+
+        if (!policy_word_names(policy, word, (struct slice){name, strlen(name)}))
+            continue;
+        fputs(between, out);
+        write_quoted(out, name);
+        between = ", ";
+    }
+    fputs(between[0] == ' ' ? " is no table\n" : "\n", out);
+}
+
+void policy_show_words(const struct policy *policy, FILE *out)
+{
+    for (size_t i = 0; i < policy->nallows; i++)
+        for (size_t j = 0; j < policy->allows[i].nwords; j++)
+            if (!is_declared(policy, policy->allows[i].words[j]))
+                show_word(policy, policy->allows[i].title, policy->allows[i].words[j], out);
+}
+
+/* The section that names the client's user; *elsewhere: one does, but for other listeners. */
+static const struct policy_allow *section_of(const struct policy *policy,
+                                             const struct policy_peer *peer, bool *elsewhere)
+{
+    const struct policy_allow *found = NULL;
+
+    *elsewhere = false;
+    for (size_t i = 0; i < policy->nallows; i++) {
+        const struct policy_allow *allow = &policy->allows[i];
+
+        if (allow->who != WHO_USER || allow->uid != peer->uid)
+            continue;
+        if (is_on(allow, peer->listener))
+            found = allow;
+        else
+            *elsewhere = true;
+    }
+    return found;
+}
+
+/* `listen = {...} `, if the section is to be one of some listeners only. */
+static void write_listens(FILE *out, const struct policy *policy, const struct policy_peer *peer,
+                          const struct policy_allow *allow, bool elsewhere)
+{
+    const char *between = "listen = {";
+
+    if (allow != NULL ? allow->listens == NULL : !elsewhere)
+        return;
+    for (size_t i = 0; i < policy->nlistens; i++)
+        if (allow != NULL ? allow->listens[i] : i == peer->listener) {
+            fputs(between, out);
+            write_quoted(out, policy->listens[i].path);
+            between = ", ";
+        }
+    fputs("}  ", out);
+}
+
+char *policy_advice(const struct policy *policy, const struct policy_peer *peer, struct slice name,
+                    char *text, size_t len)
+{
+    bool elsewhere, declared = false, named = false;
+    const struct policy_allow *allow = section_of(policy, peer, &elsewhere);
+    char escaped[ESCAPED_MAX], uid[16];
     FILE *out = fmemopen(text, len, "w");
 
     if (out == NULL) {
@@ -84,20 +244,20 @@ char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, c
         declared = slice_is(name, policy->tables[i].name);
     if (!declared)
         fprintf(out, "table \"%s\" { }  ", escaped);
-    if (allow != NULL)
-        fprintf(out, "allow \"%s\" { tables = {", allow->title);
-    else
-        fprintf(out, "allow \"%u\" { tables = {", (unsigned)uid);
-    if (allow != NULL && allow->all) /* names every table that is declared */
-        fputs("\"*\"} }", out);
-    for (size_t i = 0; allow != NULL && !allow->all && i < policy->ntables; i++)
-        if (allow->tables[i]) {
-            struct slice its = {policy->tables[i].name, strlen(policy->tables[i].name)};
-
-            fprintf(out, "\"%s\", ", policy_escape(its, other, sizeof other));
-        }
-    if (allow == NULL || !allow->all)
-        fprintf(out, "\"%s\"} }", escaped);
+    snprintf(uid, sizeof uid, "%u", (unsigned)peer->uid);
+    fputs("allow ", out);
+    write_quoted(out, allow != NULL ? allow->title : uid);
+    fputs(" { ", out);
+    write_listens(out, policy, peer, allow, elsewhere);
+    fputs("tables = {", out);
+    for (size_t i = 0; allow != NULL && i < allow->nwords; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        write_quoted(out, allow->words[i]);
+        named |= policy_word_names(policy, allow->words[i], name); /* as soon as it is declared */
+    }
+    if (!named)
+        fprintf(out, "%s\"%s\"", allow != NULL && allow->nwords > 0 ? ", " : "", escaped);
+    fputs("} }", out);
     fclose(out);
     text[len - 1] = '\0';
     return text;

@@ -1,6 +1,7 @@
 /*
  * The policy: what jailmapd.conf(5) says, checked and resolved. Read by the monitor at start, and
- * by `jailmapd -n`. Deny by default: a table is approved by its exact canonical name, for a uid.
+ * by `jailmapd -n`. Deny by default: a table is approved by its exact canonical name, for a user, a
+ * group or anyone, on a listener.
  * Must never be changed after it has been read.
  */
 #ifndef JAILMAP_POLICY_POLICY_H
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "policy/key_limit.h"
 #include "policy/table_type.h"
 #include "proto/slice.h"
 
@@ -37,26 +39,35 @@ struct policy_listen {
     unsigned workers;            /* most for one uid */
     unsigned clients_per_worker; /* most connections of one worker */
     unsigned max_use;            /* connections after which a worker is replaced */
+    bool greeting;               /* new clients are greeted, as Postfix 3.6 and later expects */
 };
 
 struct policy_table {
     char *name; /* canonical type:name */
     struct policy_place place;
     const struct table_type_info *type;
-    char *path;           /* of the source; NULL: it has none, the name says all */
-    bool existence;       /* reveal = existence */
-    bool symlinks;        /* followed on the way to the source */
-    uid_t owner;          /* accepted besides root; POLICY_NO_OWNER: none */
-    unsigned load_time;   /* seconds */
-    unsigned load_memory; /* MB */
-    unsigned image_size;  /* most MB; 0: 64 and 16 times the source, at most 4 GB */
+    char *path;             /* of the source; NULL: it has none, the name says all */
+    uint32_t reveal;        /* fields of an entry, see policy/table_type.h */
+    bool symlinks;          /* followed on the way to the source */
+    struct key_limit limit; /* of its keys */
+    uid_t owner;            /* accepted besides root; POLICY_NO_OWNER: none */
+    unsigned load_time;     /* seconds */
+    unsigned load_memory;   /* MB */
+    unsigned image_size;    /* most MB; 0: 64 and 16 times the source, at most 4 GB */
 };
+
+/* Whom an allow section speaks of. */
+enum policy_who { WHO_USER, WHO_GROUP, WHO_ANYONE };
 
 struct policy_allow {
     char *title; /* as written */
-    uid_t uid;
-    bool *tables; /* by index in policy.tables */
-    bool all;     /* "*" was among them */
+    enum policy_who who;
+    uid_t uid;     /* of WHO_USER */
+    gid_t gid;     /* of WHO_GROUP */
+    bool *listens; /* by index in policy.listens; NULL: every one */
+    bool *tables;  /* by index in policy.tables */
+    char **words;  /* `tables` as written: names, "*", "TYPE:*" */
+    size_t nwords;
     struct policy_place place;
 };
 
@@ -110,21 +121,58 @@ struct policy *policy_parse(const char *text, size_t size, char *why, size_t len
 
 void policy_free(struct policy *policy);
 
-/* Is there an allow section for uid? */
-bool policy_knows(const struct policy *policy, uid_t uid);
+/* How an allow section that speaks of a client came to do so: the closest of all that do. */
+enum policy_standing { STANDING_NONE, STANDING_GUEST, STANDING_NAMED };
+
+/*
+ * A client, to a policy: its listener, its uid, and of its groups those that an allow section names
+ * for that listener, in the order of the gids and each once. So two clients with equal ones are
+ * spoken of by the same sections.
+ */
+struct policy_peer {
+    size_t listener;
+    uid_t uid;
+    const gid_t *groups;
+    size_t ngroups;
+};
+
+/* Does any allow section name a group for that listener? Else the groups of a client are all one.
+ */
+bool policy_asks_groups(const struct policy *policy, size_t listener);
+
+/* How many allow sections of that kind are there for that listener? */
+size_t policy_count(const struct policy *policy, size_t listener, enum policy_who who);
+
+/*
+ * Reduces the groups that the kernel told of, in place, to those of struct policy_peer. Returns how
+ * many are left, which is no more than policy_count().
+ */
+size_t policy_reduce(const struct policy *policy, size_t listener, gid_t *groups, size_t count);
+
+/* STANDING_NAMED: a section has its uid; STANDING_GUEST: one has a group of it, or anyone. */
+enum policy_standing policy_standing(const struct policy *policy, const struct policy_peer *peer);
+
+/* Does a word in the list of an allow section name that table, once it is declared: by its name, by
+ * "*", or by "TYPE:*", unless that itself is the name of one? */
+bool policy_word_names(const struct policy *policy, const char *word, struct slice table);
+
+/* Writes a line for each word of an allow section that may stand for several tables: which they are
+ * now. */
+void policy_show_words(const struct policy *policy, FILE *out);
 
 enum policy_decision { POLICY_DENY, POLICY_APPROVE };
 
-/* May uid use the table of that canonical name? On POLICY_APPROVE *table is its index. */
-enum policy_decision policy_decide(const struct policy *policy, uid_t uid, struct slice name,
-                                   size_t *table);
+/* May the client use the table of that canonical name? On POLICY_APPROVE *table is its index. */
+enum policy_decision policy_decide(const struct policy *policy, const struct policy_peer *peer,
+                                   struct slice name, size_t *table);
 
 /*
- * Writes the configuration lines that would approve name for uid: the table if it is not declared,
- * and the whole allow line. Text is cut at len; returns text. The name is escaped for a log.
+ * Writes the configuration lines that would approve name for the uid of that client: the table if
+ * it is not declared, and the whole allow line. Text is cut at len; returns text. The name is
+ * escaped for a log.
  */
-char *policy_advice(const struct policy *policy, uid_t uid, struct slice name, char *text,
-                    size_t len);
+char *policy_advice(const struct policy *policy, const struct policy_peer *peer, struct slice name,
+                    char *text, size_t len);
 
 /*
  * Copies name into text as one printable line that jailmapd.conf(5) reads back as the same name:

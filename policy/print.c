@@ -5,6 +5,8 @@
 #include "policy/config.h"
 #include "privsep/bridge.h"
 
+#include <string.h>
+
 static void print_string(const char *text, FILE *out)
 {
     static char escaped[4 * BRIDGE_NAME_MAX + 8];
@@ -13,17 +15,64 @@ static void print_string(const char *text, FILE *out)
             policy_escape((struct slice){text, strlen(text)}, escaped, sizeof escaped));
 }
 
-static void print_tables(const struct policy *policy, const struct policy_allow *a, FILE *out)
+static void print_tables(const struct policy_allow *a, FILE *out)
 {
     fputs("tables = {", out);
-    if (a->all)
-        fputs("\"*\"", out);
-    for (size_t i = 0; i < policy->ntables && !a->all; i++)
-        if (a->tables[i]) {
-            print_string(policy->tables[i].name, out);
+    for (size_t i = 0; i < a->nwords; i++) {
+        print_string(a->words[i], out);
+        fputs(", ", out);
+    }
+    fputs("}\n", out);
+}
+
+static void print_listens(const struct policy *policy, const struct policy_allow *a, FILE *out)
+{
+    if (a->listens == NULL)
+        return;
+    fputs("listen = {", out);
+    for (size_t i = 0; i < policy->nlistens; i++)
+        if (a->listens[i]) {
+            print_string(policy->listens[i].path, out);
             fputs(", ", out);
         }
     fputs("}\n", out);
+}
+
+static void print_reveal(const struct policy_table *t, FILE *out)
+{
+    if (t->reveal == REVEAL_ALL || t->reveal == REVEAL_EXISTENCE) {
+        fprintf(out, "reveal = %s\n", t->reveal == REVEAL_ALL ? "all" : "existence");
+        return;
+    }
+    fputs("reveal = {", out);
+    for (size_t i = 0; t->type->fields[i] != NULL; i++)
+        if (t->reveal & UINT32_C(1) << i)
+            fprintf(out, "%s, ", t->type->fields[i]);
+    fputs("}\n", out);
+}
+
+static bool is_allowed(const uint8_t allowed[32], unsigned byte)
+{
+    return byte < 256 && (allowed[byte / 8] & 1u << byte % 8) != 0;
+}
+
+/* As ranges of bytes, within single quotes, where a backslash before an x is one. */
+static void print_keys(const uint8_t allowed[32], FILE *out)
+{
+    if (memcmp(allowed, key_limit_none.allowed, sizeof key_limit_none.allowed) == 0)
+        return;
+    fputs("keys = '", out);
+    for (unsigned first = 0; first < 256; first++) {
+        unsigned last = first;
+
+        if (!is_allowed(allowed, first))
+            continue;
+        while (is_allowed(allowed, last + 1))
+            last++;
+        fprintf(out, "\\x%02x-\\x%02x", first, last);
+        first = last;
+    }
+    fputs("'\n", out);
 }
 
 /* What has no value, or one that follows from others, is left out. */
@@ -62,8 +111,17 @@ static void print_option(const struct policy *policy, const struct config_option
         print_string(*(char *const *)place, out);
         fputc('\n', out);
         break;
+    case VALUE_REVEAL:
+        print_reveal(base, out);
+        break;
+    case VALUE_KEYS:
+        print_keys(place, out);
+        break;
+    case VALUE_LISTENS:
+        print_listens(policy, base, out);
+        break;
     case VALUE_TABLES:
-        print_tables(policy, base, out);
+        print_tables(base, out);
         break;
     }
 }
@@ -94,6 +152,8 @@ bool policy_print(const struct policy *policy, FILE *out)
                       &policy->tables[i], out);
     for (size_t i = 0; i < policy->nallows; i++)
         print_section(policy, &config_allow, policy->allows[i].title, &policy->allows[i].place,
-                      policy->allows[i].uid, &policy->allows[i], out);
+                      policy->allows[i].who == WHO_GROUP ? policy->allows[i].gid
+                                                         : policy->allows[i].uid,
+                      &policy->allows[i], out);
     return fflush(out) == 0 && !ferror(out);
 }

@@ -4,11 +4,16 @@
  */
 #include "policy/table_type.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "proto/proxymap.h"
 
 #define STORED_BOTH_WAYS (PM_FLAG_TRY0NULL | PM_FLAG_TRY1NULL)
+
+static const char *const passwd_fields[] = {"name",  "password", "uid",   "gid",
+                                            "gecos", "home",     "shell", NULL};
+static const char *const group_fields[] = {"name", "password", "gid", "members", NULL};
 
 static const struct table_type_info types[] = {
     {.type = TYPE_HASH,
@@ -51,12 +56,14 @@ static const struct table_type_info types[] = {
      .prefix = "unix:",
      .name = "passwd.byname",
      .path = "/etc/passwd",
+     .fields = passwd_fields,
      .flags = PM_FLAG_FIXED,
      .agent = "jailmap-agent-nss"},
     {.type = TYPE_GROUP,
      .prefix = "unix:",
      .name = "group.byname",
      .path = "/etc/group",
+     .fields = group_fields,
      .flags = PM_FLAG_FIXED,
      .agent = "jailmap-agent-nss"},
 };
@@ -67,6 +74,36 @@ const struct table_type_info *table_type_info(unsigned type)
         if (types[i].type == type)
             return &types[i];
     return NULL;
+}
+
+uint32_t table_type_field(const struct table_type_info *type, const char *name)
+{
+    for (uint32_t i = 0; type->fields != NULL && type->fields[i] != NULL; i++)
+        if (strcmp(type->fields[i], name) == 0)
+            return UINT32_C(1) << i;
+    return 0;
+}
+
+const char *table_type_fields(const struct table_type_info *type, char *text, size_t len)
+{
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; type->fields != NULL && type->fields[i] != NULL && used < len; i++)
+        used += (size_t)snprintf(text + used, len - used, "%s%s",
+                                 i == 0                        ? ""
+                                 : type->fields[i + 1] == NULL ? " or "
+                                                               : ", ",
+                                 type->fields[i]);
+    return text;
+}
+
+bool table_type_begins(const char *prefix, size_t len)
+{
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (strlen(types[i].prefix) == len && memcmp(types[i].prefix, prefix, len) == 0)
+            return true;
+    return false;
 }
 
 const struct table_type_info *table_type_of(const char *canonical, const char **why)

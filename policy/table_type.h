@@ -24,6 +24,11 @@ enum table_type {
 /* How writers lock a source, and so whoever reads it. */
 enum table_lock { TABLE_LOCK_NONE, TABLE_LOCK_FLOCK, TABLE_LOCK_RECORD };
 
+/* What `reveal` lets out of an entry: a bit for each of the type's fields, the first is 1; or one
+ * of these. Nothing more than the key itself, if nothing is said. */
+#define REVEAL_EXISTENCE UINT32_C(0)
+#define REVEAL_ALL       UINT32_MAX
+
 /*
  * A table is `prefix` and what stands behind it: one fixed name, or the path of its source, or,
  * with `argument`, all there is to know of a table that has no source.
@@ -34,16 +39,26 @@ struct table_type_info {
     const char *name;   /* what must stand behind it; NULL: a path or an argument */
     const char *path;   /* of the source, where it does not depend on the name */
     const char *suffix; /* what the source's path has behind the name; NULL: the name is no path */
-    enum table_lock lock; /* that postmap(1) holds on the source while it writes */
-    bool argument;        /* the name holds the table's content; it must not be empty */
-    uint32_t flags;       /* dictionary type bits, shown to clients */
-    bool sequence;        /* walking the table is supported */
-    bool text;            /* its image has the indexes of a text, see server/image.h */
-    const char *agent;    /* helper that answers what the image does not; NULL: the image is all */
+    enum table_lock lock;      /* that postmap(1) holds on the source while it writes */
+    const char *const *fields; /* of an entry, up to a NULL; NULL: it is not made of fields */
+    bool argument;             /* the name holds the table's content; it must not be empty */
+    uint32_t flags;            /* dictionary type bits, shown to clients */
+    bool sequence;             /* walking the table is supported */
+    bool text;                 /* its image has the indexes of a text, see server/image.h */
+    const char *agent; /* helper that answers what the image does not; NULL: the image is all */
 };
 
 /* The type with that number, or NULL. */
 const struct table_type_info *table_type_info(unsigned type);
+
+/* The bit of the field of that name; 0: there is none. */
+uint32_t table_type_field(const struct table_type_info *type, const char *name);
+
+/* The names of all fields, for a message: "name, gid or members". Cut at len; returns text. */
+const char *table_type_fields(const struct table_type_info *type, char *text, size_t len);
+
+/* Is there a type with that prefix, of which len bytes are the type and the colon? */
+bool table_type_begins(const char *prefix, size_t len);
 
 /* The type of a canonical `type:name`; on NULL *why is a constant text. */
 const struct table_type_info *table_type_of(const char *canonical, const char **why);

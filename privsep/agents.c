@@ -100,8 +100,7 @@ static void start(struct agent *a, uint64_t now)
                                         .file_size = 0,
                                         .memory = UINT64_C(1) << 30,
                                         .cpu_seconds = SPAWN_UNLIMITED};
-    struct msg_source source = {a->conf->type->type,
-                                a->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL};
+    struct msg_source source = {a->conf->type->type, a->conf->reveal, a->conf->limit};
     char title[128];
 
     snprintf(title, sizeof title, "jailmap-agent-nss: %.80s", a->conf->name);

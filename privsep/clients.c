@@ -1,10 +1,11 @@
 /*
  * Clients, compartments and workers. Runs in the monitor, with privilege. It may accept a
  * connection, ask the kernel who is there, and pass it on; it must never read from one. Clients of
- * different uids, or of different listeners, never share a worker. What a worker says about tables
- * is looked up in the policy under the identity that the kernel told at accept(2), and a connection
- * that a worker hands back must be the one that was passed to it. Each compartment of a uid that
- * the policy names has places of its own, which no other can take; all others share a few.
+ * different uids, of different listeners, or of whom different allow sections speak, never share a
+ * worker. What a worker says about tables is looked up in the policy under the identity that the
+ * kernel told at accept(2), and a connection that a worker hands back must be the one that was
+ * passed to it. Each uid that the policy names has places of its own, which no other can take;
+ * those that come in by a group or as anyone share some, and all others share a few.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -22,9 +23,7 @@
 #define BACKOFF_MAX_MS  1000
 #define PATIENCE_MS     10000 /* a worker that reads nothing for so long holds up its clients */
 #define STEADY_MS       10000 /* a worker that lived so long starts from the beginning */
-#define STRANGERS_MOST  8     /* workers, in all, of uids that no allow section names */
-#define STRANGERS_BURST 64    /* of their workers that may be started at once */
-#define STRANGERS_MS    100   /* and one more in this time */
+#define GROUPS_MOST     65536 /* of one process */
 #define HANDBACKS       32    /* clients that a worn worker is asked for at a time */
 #define AGAIN_MS        1000  /* what could not be sent is tried again after this */
 #define BEHIND_MS       20    /* and what a worker has no use for yet */
@@ -37,6 +36,7 @@ struct client {
     bool used;
     pid_t pid;
     uid_t uid;
+    gid_t gid;
     dev_t dev;
     ino_t ino;
 };
@@ -56,17 +56,31 @@ enum limited { DENIALS, CLOSINGS, REFUSALS, COMPLAINTS, DEATHS, LIMITED };
 static const char *const limited_names[LIMITED] = {"denials", "clients closed", "clients refused",
                                                    "complaints of workers", "workers that died"};
 
-/* One of a stranger, a uid that no allow section names, is there while it has a worker. */
+/* Those who share places, because there may be 65,536 of them on one day: their workers are few,
+ * and started at a limited pace, and so are the lines of the log about them. */
+struct crowd {
+    const char *who;
+    unsigned most;       /* workers, in all */
+    unsigned burst;      /* of their workers that may be started at once */
+    unsigned pace;       /* ms: and one more in this time */
+    uint64_t paid_until; /* by those that were started */
+    struct log_limit limits[LIMITED];
+};
+
+static struct crowd strangers = {"users whom no allow section names", 8, 64, 100, 0, {{0}}};
+static struct crowd guests = {"users allowed by a group or as anyone", 64, 256, 40, 0, {{0}}};
+
+/* One of a crowd, and one of a named user with groups, is there while it has a worker. */
 struct compartment {
-    size_t listener;
-    uid_t uid;
-    bool stranger;
-    bool suspect; /* none of its workers is asked for clients any more: see worker_gone() */
+    struct policy_peer peer;
+    struct crowd *crowd; /* NULL: the uid is named, and has places of its own */
+    bool suspect;        /* none of its workers is asked for clients any more: see worker_gone() */
     unsigned workers, clients;
     struct worker *worn;        /* the one that is to hand its clients back, if any */
     uint64_t start_at, backoff; /* no worker is started before, after one died */
     struct log_limit limits[LIMITED];
     struct compartment *next;
+    gid_t groups[]; /* of the peer */
 };
 
 struct worker {
@@ -83,11 +97,10 @@ struct worker {
 
 static struct compartment *compartments;
 static struct worker *workers;
-static struct log_limit strangers_limits[LIMITED]; /* there may be 65,536 of them on one day */
 
 static const struct policy_listen *listen_of(const struct compartment *c)
 {
-    return &monitor_policy->listens[c->listener];
+    return &monitor_policy->listens[c->peer.listener];
 }
 
 /* "uid 105 pid 99 on /path", the identity part of every line about a client. */
@@ -95,27 +108,37 @@ static const char *identity(const struct worker *w, uint32_t client)
 {
     static char text[256];
 
-    snprintf(text, sizeof text, "uid %u pid %d on %s", (unsigned)w->compartment->uid,
+    snprintf(text, sizeof text, "uid %u pid %d on %s", (unsigned)w->compartment->peer.uid,
              (int)w->clients[client].pid, listen_of(w->compartment)->path);
     return text;
 }
 
-/* Says what was held back in intervals that are over at now; c is NULL for all strangers. Returns
- * when to come again. */
-static uint64_t tell_held(struct compartment *c, uint64_t now)
+/* Whom lines of the log that were left out are told of, and the limits of these lines. */
+static const char *told_of(const struct compartment *c)
 {
-    struct log_limit *limits = c != NULL ? c->limits : strangers_limits;
+    static char text[256];
+
+    if (c->crowd != NULL)
+        return c->crowd->who;
+    snprintf(text, sizeof text, "uid %u on %s", (unsigned)c->peer.uid, listen_of(c)->path);
+    return text;
+}
+
+static struct log_limit *limits_of(struct compartment *c)
+{
+    return c->crowd != NULL ? c->crowd->limits : c->limits;
+}
+
+/* Says what was held back in intervals that are over at now. Returns when to come again. */
+static uint64_t tell_held(struct log_limit *limits, const char *who, uint64_t now)
+{
     uint64_t next = NEVER;
 
     for (int i = 0; i < LIMITED; i++) {
         unsigned held = log_held(&limits[i], now);
 
-        if (held > 0 && c != NULL)
-            log_line(LOG_WARNING, "%u more %s for uid %u on %s", held, limited_names[i],
-                     (unsigned)c->uid, listen_of(c)->path);
-        else if (held > 0)
-            log_line(LOG_WARNING, "%u more %s for users whom no allow section names", held,
-                     limited_names[i]);
+        if (held > 0)
+            log_line(LOG_WARNING, "%u more %s for %s", held, limited_names[i], who);
         if (limits[i].until != 0 && limits[i].until < next)
             next = limits[i].until;
     }
@@ -124,8 +147,8 @@ static uint64_t tell_held(struct compartment *c, uint64_t now)
 
 static bool log_about(struct compartment *c, enum limited kind)
 {
-    tell_held(c->stranger ? NULL : c, monitor_now());
-    return log_allow(c->stranger ? &strangers_limits[kind] : &c->limits[kind]);
+    tell_held(limits_of(c), told_of(c), monitor_now());
+    return log_allow(&limits_of(c)[kind]);
 }
 
 static bool is_client(const struct worker *w, uint32_t number)
@@ -147,7 +170,8 @@ static bool send_table(struct worker *w, size_t index, enum bridge_kind kind, in
                              .kind = kind,
                              .flags = type->flags,
                              .features = features_of(type),
-                             .answered_by = table_answered_by(index)};
+                             .answered_by = table_answered_by(index),
+                             .limit = monitor_policy->tables[index].limit};
 
     return child_send(w->child, MSG_TABLE, &body, NULL, 0, &fd);
 }
@@ -155,16 +179,18 @@ static bool send_table(struct worker *w, size_t index, enum bridge_kind kind, in
 /* The image; or that there is none, and what answers instead, if anything does. */
 static bool tell_image(struct worker *w, size_t index)
 {
-    const struct table_type_info *type = monitor_policy->tables[index].type;
+    const struct policy_table *conf = &monitor_policy->tables[index];
+    const struct table_type_info *type = conf->type;
     uint32_t ref = w->grants[index].ref;
     enum bridge_kind by = table_answered_by(index);
 
     if (by & KIND_IMAGE)
         return send_table(w, index, KIND_IMAGE, table_image(index));
     if (by & KIND_LINK)
-        return child_send(w->child, MSG_TABLE_KIND,
-                          &(struct msg_table_kind){ref, type->flags, features_of(type), by}, NULL,
-                          0, NULL);
+        return child_send(
+            w->child, MSG_TABLE_KIND,
+            &(struct msg_table_kind){ref, type->flags, features_of(type), by, conf->limit}, NULL, 0,
+            NULL);
     return child_send(w->child, MSG_TABLE_ERROR,
                       &(struct msg_table_error){ref, PM_RETRY, type->flags}, NULL, 0, NULL);
 }
@@ -245,7 +271,7 @@ static void log_denied(struct worker *w, uint32_t client, struct slice name)
     if (table_type_of(start, &why) == NULL)
         log_line(LOG_WARNING, "denied table \"%s\" to %s; no line can approve it: %s", escaped,
                  identity(w, client), why);
-    else if (policy_advice(monitor_policy, w->compartment->uid, name, advice, sizeof advice) &&
+    else if (policy_advice(monitor_policy, &w->compartment->peer, name, advice, sizeof advice) &&
              strlen(advice) == sizeof advice - 1)
         log_line(LOG_WARNING,
                  "denied table \"%s\" to %s; what would approve it is too long for "
@@ -267,7 +293,7 @@ static void handle_open(struct worker *w, const struct bridge_msg *msg)
         child_end(w->child, "it asks for a table on behalf of nobody");
         return;
     }
-    if (policy_decide(monitor_policy, w->compartment->uid, name, &index) != POLICY_APPROVE) {
+    if (policy_decide(monitor_policy, &w->compartment->peer, name, &index) != POLICY_APPROVE) {
         struct msg_table_error body = {open->ref, PM_DENY, 0};
 
         log_denied(w, open->client, name);
@@ -353,7 +379,7 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
     }
     switch (event->event) {
     case EVENT_DENIED:
-        if (policy_decide(monitor_policy, w->compartment->uid, text, &index) == POLICY_DENY)
+        if (policy_decide(monitor_policy, &w->compartment->peer, text, &index) == POLICY_DENY)
             log_denied(w, event->subject, text);
         else
             child_end(w->child, "it reports the denial of a table that is approved");
@@ -420,7 +446,7 @@ static void worker_gone(struct child *child, const char *how)
         c->backoff *= 2;
     if (log_about(c, DEATHS))
         log_line(LOG_WARNING, "worker pid %d for uid %u on %s died: %s; it had %u clients",
-                 (int)child->pid, (unsigned)c->uid, listen_of(c)->path,
+                 (int)child->pid, (unsigned)c->peer.uid, listen_of(c)->path,
                  how != NULL ? how : "it ended by itself", w->nclients);
     free_worker(w);
 }
@@ -440,11 +466,11 @@ static struct worker *start_worker(struct compartment *c)
                            .memory = WORKER_MEMORY + 2 * l->max_pending,
                            .cpu_seconds = SPAWN_UNLIMITED};
     struct msg_serve serve = {l->max_pending, l->max_request, l->request_timeout, l->answer_timeout,
-                              0};
+                              l->greeting};
     struct worker *w = calloc(1, sizeof *w);
     char title[192];
 
-    snprintf(title, sizeof title, "jailmap-worker: uid %u on %s", (unsigned)c->uid, l->path);
+    snprintf(title, sizeof title, "jailmap-worker: uid %u on %s", (unsigned)c->peer.uid, l->path);
     if (w != NULL) {
         w->grants = calloc(monitor_policy->ntables + 1, sizeof *w->grants);
         w->clients = calloc(l->clients_per_worker, sizeof *w->clients);
@@ -471,30 +497,50 @@ static struct worker *start_worker(struct compartment *c)
     return w;
 }
 
-/* A new one of a stranger is to be let go with forget_stranger(), if it gets no worker. */
-static struct compartment *find_compartment(size_t listener, uid_t uid)
+static bool is_of(const struct compartment *c, const struct policy_peer *peer)
 {
+    return c->peer.listener == peer->listener && c->peer.uid == peer->uid &&
+           c->peer.ngroups == peer->ngroups &&
+           memcmp(c->groups, peer->groups, peer->ngroups * sizeof *c->groups) == 0;
+}
+
+/* A new one is to be let go with forget(), if it gets no worker. */
+static struct compartment *find_compartment(const struct policy_peer *peer)
+{
+    size_t size = peer->ngroups * sizeof *peer->groups;
+    enum policy_standing standing;
     struct compartment *c;
 
     for (c = compartments; c != NULL; c = c->next)
-        if (c->listener == listener && c->uid == uid)
+        if (is_of(c, peer))
             return c;
-    c = calloc(1, sizeof *c);
+    c = calloc(1, sizeof *c + size);
     if (c == NULL)
         return NULL;
-    c->listener = listener;
-    c->uid = uid;
-    c->stranger = !policy_knows(monitor_policy, uid);
+    c->peer = *peer;
+    memcpy(c->groups, peer->groups, size);
+    c->peer.groups = c->groups;
+    standing = policy_standing(monitor_policy, peer);
+    if (standing != STANDING_NAMED)
+        c->crowd = standing == STANDING_GUEST ? &guests : &strangers;
     c->next = compartments;
     compartments = c;
     return c;
 }
 
-static void forget_stranger(struct compartment *c)
+/*
+ * A crowd has its own pace and limits. Of a named user, only what differs by groups is forgotten,
+ * and not while it still slows down how often workers die and how much is said about that.
+ */
+static void forget(struct compartment *c, uint64_t now)
 {
     struct compartment **at = &compartments;
 
-    if (!c->stranger || c->workers > 0)
+    if (c->workers > 0)
+        return;
+    if (c->crowd == NULL &&
+        (c->peer.ngroups == 0 || (c->backoff != 0 && now < c->start_at + STEADY_MS) ||
+         tell_held(c->limits, told_of(c), now) != NEVER))
         return;
     while (*at != c)
         at = &(*at)->next;
@@ -505,16 +551,30 @@ static void forget_stranger(struct compartment *c)
 /* The most workers for c, besides a worn one that hands its clients back. */
 static unsigned workers_most(const struct compartment *c)
 {
-    return c->stranger ? 1 : listen_of(c)->workers;
+    return c->crowd == &strangers ? 1 : listen_of(c)->workers;
+}
+
+/* And for its uid on its listener: for each group that makes a difference there is one more. */
+static unsigned places_most(size_t listener)
+{
+    return monitor_policy->listens[listener].workers +
+           (unsigned)policy_count(monitor_policy, listener, WHO_GROUP);
 }
 
 unsigned clients_workers_most(void)
 {
-    unsigned most = STRANGERS_MOST;
+    unsigned most = strangers.most;
+    bool open = false;
 
-    for (size_t i = 0; i < monitor_policy->nlistens; i++)
-        most += (monitor_policy->listens[i].workers + 1) * (unsigned)monitor_policy->nallows;
-    return most;
+    for (size_t i = 0; i < monitor_policy->nlistens; i++) {
+        unsigned group_sections = (unsigned)policy_count(monitor_policy, i, WHO_GROUP);
+
+        /* Each compartment of a uid may have a worn one besides. */
+        most += (places_most(i) + 1 + group_sections) *
+                (unsigned)policy_count(monitor_policy, i, WHO_USER);
+        open |= group_sections > 0 || policy_count(monitor_policy, i, WHO_ANYONE) > 0;
+    }
+    return open ? most + guests.most : most;
 }
 
 static void release_worker(struct worker *w)
@@ -523,37 +583,74 @@ static void release_worker(struct worker *w)
     free_worker(w);
 }
 
-/*
- * Is there a place for one more stranger's worker? One that is idle makes room; but starting them
- * is work that takes time from all, so their pace is limited.
- */
-static bool stranger_place(uint64_t now, const char **why)
+/* May that worker be let go of for another one? */
+static bool is_idle(const struct worker *w)
 {
-    static uint64_t paid_until;
+    return w->nclients == 0 && w->compartment->worn != w;
+}
+
+/*
+ * Is there a place for one more worker of that crowd? One that is idle makes room, if somebody is
+ * at the door; but starting them is work that takes time from all, so their pace is limited.
+ */
+static bool crowd_place(struct crowd *crowd, uint64_t now, bool urgent, const char **why)
+{
+    static char text[96];
     struct worker *idle = NULL;
     unsigned count = 0;
 
-    *why = "too many users whom no allow section names";
+    snprintf(text, sizeof text, "too many %s", crowd->who);
+    *why = text;
     for (struct worker *w = workers; w != NULL; w = w->next) {
-        if (!w->compartment->stranger)
+        if (w->compartment->crowd != crowd)
             continue;
         count++;
-        if (w->nclients == 0 && (idle == NULL || w->idle_since < idle->idle_since))
+        if (urgent && is_idle(w) && (idle == NULL || w->idle_since < idle->idle_since))
             idle = w;
     }
-    if (paid_until < now)
-        paid_until = now;
-    if ((count >= STRANGERS_MOST && idle == NULL) ||
-        paid_until - now > STRANGERS_BURST * STRANGERS_MS)
+    if (crowd->paid_until < now)
+        crowd->paid_until = now;
+    if ((count >= crowd->most && idle == NULL) ||
+        crowd->paid_until - now > (uint64_t)crowd->burst * crowd->pace)
         return false;
-    paid_until += STRANGERS_MS;
-    if (count >= STRANGERS_MOST)
+    crowd->paid_until += crowd->pace;
+    if (count >= crowd->most && idle != NULL)
         release_worker(idle);
     return true;
 }
 
-/* The least busy worker that takes one more; another is started when there is none. */
-static struct worker *find_worker(struct compartment *c, uint64_t now, const char **why)
+/*
+ * Is there a place for one more worker of that uid on that listener? What its processes with other
+ * groups do not use at the moment makes room.
+ */
+static bool uid_place(const struct compartment *c, bool urgent)
+{
+    struct worker *idle = NULL;
+    unsigned count = 0;
+
+    for (struct worker *w = workers; w != NULL; w = w->next) {
+        const struct compartment *other = w->compartment;
+
+        if (other->peer.uid != c->peer.uid || other->peer.listener != c->peer.listener ||
+            other->worn == w || w->child->io.fd < 0)
+            continue;
+        count++;
+        if (urgent && is_idle(w) && (idle == NULL || w->idle_since < idle->idle_since))
+            idle = w;
+    }
+    if (count < places_most(c->peer.listener))
+        return true;
+    if (idle != NULL)
+        release_worker(idle);
+    return idle != NULL;
+}
+
+/*
+ * The least busy worker that takes one more; another is started when there is none. urgent: a
+ * client is at the door, and another worker that is idle may be let go of for it.
+ */
+static struct worker *find_worker(struct compartment *c, uint64_t now, bool urgent,
+                                  const char **why)
 {
     struct worker *best = NULL;
     unsigned in_use = 0;
@@ -574,7 +671,10 @@ static struct worker *find_worker(struct compartment *c, uint64_t now, const cha
     *why = "its workers die; the next one waits";
     if (now < c->start_at || c->workers > workers_most(c))
         return NULL;
-    if (c->stranger && !stranger_place(now, why))
+    *why = "its processes with other groups have all its workers";
+    if (!uid_place(c, urgent))
+        return NULL;
+    if (c->crowd != NULL && !crowd_place(c->crowd, now, urgent, why))
         return NULL;
     *why = "no worker can be started";
     return start_worker(c);
@@ -602,7 +702,26 @@ static bool look_at(int fd, struct client *client)
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0 || fstat(fd, &st) != 0)
         return false;
-    *client = (struct client){true, peer.pid, peer.uid, st.st_dev, st.st_ino};
+    *client = (struct client){true, peer.pid, peer.uid, peer.gid, st.st_dev, st.st_ino};
+    return true;
+}
+
+/* Of the groups of whoever is there, those that the policy asks for. False: the kernel does not
+ * tell. */
+static bool look_at_groups(int fd, struct policy_peer *peer, gid_t group)
+{
+    static gid_t groups[GROUPS_MOST + 1];
+    socklen_t len = GROUPS_MOST * sizeof *groups;
+
+    peer->groups = groups;
+    peer->ngroups = 0;
+    if (!policy_asks_groups(monitor_policy, peer->listener))
+        return true;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) != 0)
+        return false;
+    peer->ngroups = len / sizeof *groups;
+    groups[peer->ngroups++] = group;
+    peer->ngroups = policy_reduce(monitor_policy, peer->listener, groups, peer->ngroups);
     return true;
 }
 
@@ -617,17 +736,21 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
 {
     int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct client client;
+    struct policy_peer peer = {.listener = listener};
     struct compartment *c = NULL;
     struct worker *w = NULL;
     const char *why = "all its workers are full";
 
     if (fd < 0)
         return errno;
-    if (look_at(fd, &client))
-        c = find_compartment(listener, client.uid);
+    if (look_at(fd, &client)) {
+        peer.uid = client.uid;
+        if (look_at_groups(fd, &peer, client.gid))
+            c = find_compartment(&peer);
+    }
     /* Those of a worn worker count: there must be room where they go. */
     if (c != NULL && c->clients < workers_most(c) * listen_of(c)->clients_per_worker)
-        w = find_worker(c, now, &why);
+        w = find_worker(c, now, true, &why);
     if (w != NULL && !pass_on(w, fd, &client, false)) {
         why = "its worker is too busy";
         w = NULL;
@@ -637,7 +760,7 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
     else if (c != NULL)
         refuse(c, &client, why);
     if (c != NULL)
-        forget_stranger(c);
+        forget(c, now);
     close(fd);
     return 0;
 }
@@ -656,7 +779,7 @@ static void ask_back(struct compartment *c, uint64_t now)
 
     if (w->asked_back > 0)
         return;
-    other = find_worker(c, now, &why);
+    other = find_worker(c, now, false, &why);
     if (other == NULL && w->child->state == STATE_SERVE)
         c->worn = NULL; /* it goes on as before for a while */
     if (other == NULL || child_backlog(other->child)) {
@@ -674,7 +797,8 @@ static void ask_back(struct compartment *c, uint64_t now)
 
 static bool is_same(const struct client *a, const struct client *b)
 {
-    return a->pid == b->pid && a->uid == b->uid && a->dev == b->dev && a->ino == b->ino;
+    return a->pid == b->pid && a->uid == b->uid && a->gid == b->gid && a->dev == b->dev &&
+           a->ino == b->ino;
 }
 
 /* HANDBACK: client; its connection. */
@@ -694,7 +818,7 @@ static void handle_handback(struct worker *w, const struct bridge_msg *msg)
     }
     w->asked_back--;
     drop_client(w, number);
-    next = find_worker(w->compartment, monitor_now(), &why);
+    next = find_worker(w->compartment, monitor_now(), false, &why);
     /* If nobody else takes it, it goes to where it came from, and is asked for again. */
     if ((next == NULL || !pass_on(next, fd, &client, true)) && !pass_on(w, fd, &client, true))
         refuse(w->compartment, &client, why);
@@ -731,7 +855,7 @@ static uint64_t tick_worker(struct worker *w, uint64_t now)
         release_worker(w);
         return NEVER;
     }
-    if (is_worn && c->worn == NULL && !c->stranger && !c->suspect && w->again_at == NEVER)
+    if (is_worn && c->worn == NULL && c->crowd != &strangers && !c->suspect && w->again_at == NEVER)
         c->worn = w;
     if (c->worn == w && w->again_at == NEVER)
         ask_back(c, now);
@@ -741,8 +865,10 @@ static uint64_t tick_worker(struct worker *w, uint64_t now)
 
 uint64_t clients_tick(uint64_t now)
 {
-    uint64_t next = tell_held(NULL, now), at;
+    uint64_t next = tell_held(strangers.limits, strangers.who, now),
+             at = tell_held(guests.limits, guests.who, now);
 
+    next = at < next ? at : next;
     for (struct worker *w = workers, *after; w != NULL; w = after) {
         after = w->next;
         at = tick_worker(w, now);
@@ -750,16 +876,17 @@ uint64_t clients_tick(uint64_t now)
     }
     for (struct compartment *c = compartments, *after; c != NULL; c = after) {
         after = c->next;
-        at = tell_held(c, now);
+        at = tell_held(c->limits, told_of(c), now);
         next = at < next ? at : next;
-        forget_stranger(c);
+        forget(c, now);
     }
     return next;
 }
 
 void clients_stop(void)
 {
-    tell_held(NULL, NEVER);
+    tell_held(strangers.limits, strangers.who, NEVER);
+    tell_held(guests.limits, guests.who, NEVER);
     for (struct compartment *c = compartments; c != NULL; c = c->next)
-        tell_held(c, NEVER);
+        tell_held(c->limits, told_of(c), NEVER);
 }

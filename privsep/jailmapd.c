@@ -568,6 +568,7 @@ int main(int argc, char **argv)
         check_sources();
         printf("%s: good: listeners %zu, tables %zu, allow sections %zu\n", config,
                monitor_policy->nlistens, monitor_policy->ntables, monitor_policy->nallows);
+        policy_show_words(monitor_policy, stdout);
         return EX_OK;
     }
     if (geteuid() != 0)

@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include "policy/key_limit.h"
+
 /* Descriptor numbers in every child: its bridge, then, until exec closes it, its own program. */
 #define BRIDGE_FD  3
 #define PROGRAM_FD 4
@@ -34,7 +36,6 @@ enum bridge_state { STATE_BEGIN = 1, STATE_SERVE = 2, STATE_DONE = 4, STATE_DRAI
 enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2, KIND_BOTH = 3 };
 enum bridge_input { INPUT_SOURCE, INPUT_NSSWITCH, INPUTS }; /* what an INPUT is */
 enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 };   /* of a LOGFILE */
-enum bridge_reveal { REVEAL_ALL = 0, REVEAL_EXISTENCE = 1 };
 enum bridge_answer { ANSWER_FOUND = 1, ANSWER_NOT_FOUND = 2, ANSWER_RETRY = 3 };
 enum bridge_feature {
     FEATURE_SEQUENCE = 1, /* `sequence` requests are supported */
@@ -67,7 +68,7 @@ struct msg_serve {
     uint32_t max_request;     /* bytes */
     uint32_t request_timeout; /* seconds */
     uint32_t answer_timeout;  /* seconds */
-    uint32_t zero;
+    uint32_t greeting;        /* 1: new clients are greeted */
 };
 struct msg_client {
     uint32_t client;  /* the monitor's number for this connection */
@@ -85,13 +86,14 @@ struct msg_table {
     uint32_t flags;       /* dictionary type bits */
     uint32_t features;    /* bits of enum bridge_feature */
     uint32_t answered_by; /* enum bridge_kind: all that answers this table */
-    uint32_t zero;
+    struct key_limit limit;
 };
 struct msg_table_kind { /* what has changed of a table that no descriptor comes with */
     uint32_t ref;
     uint32_t flags;
     uint32_t features;
     uint32_t answered_by; /* without KIND_IMAGE: let go of the image */
+    struct key_limit limit;
 };
 struct msg_table_error {
     uint32_t ref;
@@ -114,7 +116,8 @@ struct msg_input {
 };
 struct msg_load {
     uint32_t type;   /* enum table_type */
-    uint32_t reveal; /* enum bridge_reveal */
+    uint32_t reveal; /* as in policy/table_type.h */
+    struct key_limit limit;
 };
 struct msg_loaded {
     uint64_t entries;
@@ -127,6 +130,7 @@ struct msg_failed {
 struct msg_source {
     uint32_t type;
     uint32_t reveal;
+    struct key_limit limit;
 };
 struct msg_record {
     uint32_t level; /* syslog severity */

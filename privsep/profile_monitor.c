@@ -62,6 +62,7 @@ static const struct profile_rule rules[] = {
 
     {SCMP_SYS(accept4), 0, 0, {{0}}, "clients"},
     {SCMP_SYS(getsockopt), 0, 2, {IS(1, SOL_SOCKET), IS(2, SO_PEERCRED)}, "clients: who is it?"},
+    {SCMP_SYS(getsockopt), 0, 2, {IS(1, SOL_SOCKET), IS(2, SO_PEERGROUPS)}, "clients: its groups"},
 
     {SCMP_SYS(openat),
      0,

@@ -436,8 +436,7 @@ static void load(struct mtable *t)
                            .memory = t->conf->load_memory * MEGABYTE,
                            .cpu_seconds = t->conf->load_time + 1,
                            .background = true};
-    struct msg_load order = {t->conf->type->type,
-                             t->conf->existence ? REVEAL_EXISTENCE : REVEAL_ALL};
+    struct msg_load order = {t->conf->type->type, t->conf->reveal, t->conf->limit};
     const char *name = t->conf->name + strlen(t->conf->type->prefix);
     char title[256];
 

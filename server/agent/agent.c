@@ -113,7 +113,9 @@ static void link_readable(struct link *link)
         break;
     }
     struct slice key = {msg.tail, msg.tail_len};
-    status = backend->answer((enum table_type)source.type, key, &value, &why);
+    /* Workers ask for no other keys, unless somebody has taken one over. */
+    status = key_limit_passes(&source.limit, key) ? backend->answer(&source, key, &value, &why)
+                                                  : ANSWER_NOT_FOUND;
     if (status == ANSWER_FOUND && source.reveal == REVEAL_EXISTENCE)
         value = key;
     if (status == ANSWER_FOUND && value.len > BRIDGE_DATA_MAX) {
@@ -153,7 +155,7 @@ static void bridge_readable(void)
     case BRIDGE_OK:
         break;
     }
-    if (msg.type == MSG_SOURCE) { /* type, reveal; name */
+    if (msg.type == MSG_SOURCE) { /* type, reveal, limit of keys; name */
         source = msg.body.SOURCE;
         state = STATE_SERVE;
     } else { /* one end of a link to a worker */

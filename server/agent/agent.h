@@ -14,11 +14,12 @@
 struct agent_backend {
     const struct profile *profile;
     /*
-     * Answers one query. On ANSWER_FOUND *value borrows from the back end until the next call. On
-     * ANSWER_RETRY *why says what fails. Never ANSWER_NOT_FOUND unless the source said so.
+     * Answers one query of the table that source describes, with what it reveals and no more. On
+     * ANSWER_FOUND *value borrows from the back end until the next call. On ANSWER_RETRY *why says
+     * what fails. Never ANSWER_NOT_FOUND unless the source said so.
      */
-    enum bridge_answer (*answer)(enum table_type type, struct slice key, struct slice *value,
-                                 const char **why);
+    enum bridge_answer (*answer)(const struct msg_source *source, struct slice key,
+                                 struct slice *value, const char **why);
 };
 
 /* Runs the agent until the monitor goes. Returns the exit status. */

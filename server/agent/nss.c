@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "server/agent/agent.h"
+#include "server/entry_line.h"
 
 /* Linux ends names at 256 bytes (LOGIN_NAME_MAX); modules are spared what is far beyond. */
 #define NAME_LIMIT 1024
@@ -21,90 +22,71 @@
 
 static char *entry_buf;
 static size_t entry_cap;
-static char *text_buf;
-static size_t text_cap;
+static struct entry_line line; /* the answer */
 
-static bool grow(char **buf, size_t *cap, size_t want)
+static bool grow(size_t want)
 {
-    char *grown = want > *cap ? realloc(*buf, want) : *buf;
+    char *grown = want > entry_cap ? realloc(entry_buf, want) : entry_buf;
 
     if (grown == NULL)
         return false;
-    *buf = grown;
-    if (want > *cap)
-        *cap = want;
+    entry_buf = grown;
+    if (want > entry_cap)
+        entry_cap = want;
     return true;
 }
 
-static void text_reset(struct slice *text)
+static struct slice string(const char *text)
 {
-    *text = (struct slice){text_buf, 0};
+    return (struct slice){text, strlen(text)};
 }
 
-/* Appends to the answer; false without memory. */
-static bool text_add(struct slice *text, const char *part)
+static void add_passwd(const struct passwd *pw)
 {
-    size_t len = strlen(part);
-
-    if (!grow(&text_buf, &text_cap, (text->len + len + 1) * 2))
-        return false;
-    memcpy(text_buf + text->len, part, len);
-    *text = (struct slice){text_buf, text->len + len};
-    return true;
-}
-
-/* Numbers as Postfix prints them: through a signed long. */
-static bool text_add_id(struct slice *text, long id)
-{
-    char digits[24];
-
-    snprintf(digits, sizeof digits, ":%ld", id);
-    return text_add(text, digits);
-}
-
-static bool format_passwd(struct slice *text, const struct passwd *pw)
-{
-    return text_add(text, pw->pw_name) && text_add(text, ":") && text_add(text, pw->pw_passwd) &&
-           text_add_id(text, (long)pw->pw_uid) && text_add_id(text, (long)pw->pw_gid) &&
-           text_add(text, ":") && text_add(text, pw->pw_gecos) && text_add(text, ":") &&
-           text_add(text, pw->pw_dir) && text_add(text, ":") && text_add(text, pw->pw_shell);
+    entry_text(&line, string(pw->pw_name));
+    entry_text(&line, string(pw->pw_passwd));
+    entry_id(&line, (long)pw->pw_uid);
+    entry_id(&line, (long)pw->pw_gid);
+    entry_text(&line, string(pw->pw_gecos));
+    entry_text(&line, string(pw->pw_dir));
+    entry_text(&line, string(pw->pw_shell));
 }
 
 /* The last colon is there even if there is no member. */
-static bool format_group(struct slice *text, const struct group *gr)
+static void add_group(const struct group *gr)
 {
-    if (!text_add(text, gr->gr_name) || !text_add(text, ":") || !text_add(text, gr->gr_passwd) ||
-        !text_add_id(text, (long)gr->gr_gid) || !text_add(text, ":"))
-        return false;
+    bool first = true;
+
+    entry_text(&line, string(gr->gr_name));
+    entry_text(&line, string(gr->gr_passwd));
+    entry_id(&line, (long)gr->gr_gid);
+    entry_field(&line);
     for (char **m = gr->gr_mem; *m != NULL; m++)
-        if ((m != gr->gr_mem && !text_add(text, ",")) || !text_add(text, *m))
-            return false;
-    return true;
+        entry_member(&line, string(*m), &first);
 }
 
 /* One call of the name service. Returns its error; *found tells whether there is an entry. */
-static int look_up(enum table_type type, const char *name, struct slice *text, bool *found)
+static int look_up(enum table_type type, const char *name, bool *found)
 {
     struct passwd pw, *pw_result = NULL;
     struct group gr, *gr_result = NULL;
-    bool ok = true;
     int rc;
 
     if (type == TYPE_PASSWD) {
         rc = getpwnam_r(name, &pw, entry_buf, entry_cap, &pw_result);
         if (rc == 0 && pw_result != NULL)
-            ok = format_passwd(text, pw_result);
+            add_passwd(pw_result);
     } else {
         rc = getgrnam_r(name, &gr, entry_buf, entry_cap, &gr_result);
         if (rc == 0 && gr_result != NULL)
-            ok = format_group(text, gr_result);
+            add_group(gr_result);
     }
     *found = pw_result != NULL || gr_result != NULL;
-    return ok ? rc : ENOMEM;
+    return line.failed ? ENOMEM : rc;
 }
 
-static enum bridge_answer answer(enum table_type type, struct slice key, struct slice *value,
-                                 const char **why)
+static enum bridge_answer answer(const struct msg_source *source, struct slice key,
+                                 struct slice *value, const char **why)
 {
     static char name[NAME_LIMIT + 1];
     static char reason[128];
@@ -116,15 +98,16 @@ static enum bridge_answer answer(enum table_type type, struct slice key, struct 
     memcpy(name, key.ptr, key.len);
     name[key.len] = '\0';
     for (size_t cap = 4096;; cap *= 4) {
-        if (!grow(&entry_buf, &entry_cap, cap)) {
+        if (!grow(cap)) {
             rc = ENOMEM;
             break;
         }
-        text_reset(value);
-        rc = look_up(type, name, value, &found);
+        entry_begin(&line, source->reveal);
+        rc = look_up((enum table_type)source->type, name, &found);
         if (rc != ERANGE || cap >= ENTRY_MAX)
             break;
     }
+    *value = (struct slice){line.ptr, line.len};
     if (rc == 0)
         return found ? ANSWER_FOUND : ANSWER_NOT_FOUND;
     snprintf(reason, sizeof reason, "the name service fails: %s", strerror(rc));

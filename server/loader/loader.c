@@ -14,8 +14,10 @@
 
 #include "privsep/bridge.h"
 #include "privsep/profile.h"
+#include "server/image.h"
 #include "server/loader/image_write.h"
 #include "server/loader/source.h"
+#include "server/loader/text.h"
 
 /* By the title that the monitor gives it, the loader knows what it will be asked to do. */
 static const struct {
@@ -38,7 +40,8 @@ static const struct {
 struct image_sink {
     struct sink sink;
     struct image_writer *writer;
-    enum bridge_reveal reveal;
+    const struct msg_load *order;
+    struct source *source;
     int error;
 };
 
@@ -51,13 +54,29 @@ static int result_of(struct image_sink *is, int rc)
     return -1;
 }
 
-/* Applies `reveal`, so that what is not to be known never reaches a worker. */
+/* The same key in other letters is left out without a word. */
+static void leave_out(struct image_sink *is, struct slice key, unsigned forms)
+{
+    struct text_quoted quoted;
+
+    if (forms & IMAGE_FORMS_WRITTEN)
+        text_ignore(is->source, 0, "the key \"%s\" (%zu bytes) is not within max-key and keys",
+                    text_quote(&quoted, key), key.len);
+}
+
+/* Applies `reveal`, so that what is not to be known never reaches a worker; and the limit of keys,
+ * so that a worker that looks for no other key tells the truth. */
 static int add_to_image(struct sink *sink, struct slice key, unsigned forms, struct slice value)
 {
     struct image_sink *is = (struct image_sink *)sink;
 
-    return result_of(
-        is, image_writer_add(is->writer, key, forms, is->reveal == REVEAL_EXISTENCE ? key : value));
+    if (!key_limit_passes(&is->order->limit, key)) {
+        leave_out(is, key, forms);
+        return 0;
+    }
+    if (is->order->reveal == REVEAL_EXISTENCE)
+        value = key;
+    return result_of(is, image_writer_add(is->writer, key, forms, value));
 }
 
 /* The policy refuses `reveal` for what has such a value: its name says it. */
@@ -98,8 +117,10 @@ static void load(const struct source_ops *ops, const struct msg_load *order, str
 
     if (order->type != ops->type)
         fail(0, "it was started for another type of table");
-    is.reveal = (enum bridge_reveal)order->reveal;
+    is.order = order;
+    is.source = source;
     source->sink = &is.sink;
+    source->reveal = order->reveal;
     source->answered_by = KIND_IMAGE;
     is.writer = image_writer_start(image_fd);
     if (is.writer == NULL)

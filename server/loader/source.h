@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "policy/table_type.h"
 #include "privsep/bridge.h"
@@ -32,6 +33,7 @@ struct source {
     int fd;            /* the file, open for reading and anywhere in it; -1: the type has none */
     int nsswitch;      /* nsswitch.conf(5), for the types that ask it; -1: there is none */
     struct slice name; /* of the table, behind `type:` */
+    uint32_t reveal;   /* fields of an entry, as in policy/table_type.h; for types that have some */
     /* Left by the source: */
     char why[512];     /* after -1: the reason, for an administrator: what was found and expected */
     int error;         /* and ENOMEM if that is it */

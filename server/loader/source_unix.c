@@ -5,6 +5,7 @@
  * not at all; and where NSS would not ask that file first, and believe it, nothing is read: the
  * name service then answers. When in doubt, it does.
  */
+#include "server/entry_line.h"
 #include "server/image.h"
 #include "server/loader/key_index.h"
 #include "server/loader/source.h"
@@ -16,12 +17,12 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum taken { TAKEN, NOT_ASKED_FOR, MALFORMED, NO_MEMORY };
+enum taken { TAKEN, NOT_ASKED_FOR, MALFORMED };
 
 struct database {
     const char *name; /* in nsswitch.conf(5) */
     const char *line; /* what is expected */
-    enum taken (*parse)(struct slice line, struct slice *name, struct text *value);
+    enum taken (*parse)(struct slice line, struct slice *name, struct entry_line *value);
 };
 
 /* ---- nsswitch.conf ---- */
@@ -184,20 +185,6 @@ static bool cut_id(struct slice *rest, uint32_t *id)
     return n <= UINT32_MAX;
 }
 
-/* The agent and Postfix print ids through a signed long. */
-static int append_id(struct text *text, uint32_t id)
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, ":%ld:", (long)id);
-
-    return text_append(text, (struct slice){digits, (size_t)len});
-}
-
-static int append_colon(struct text *text)
-{
-    return text_append(text, (struct slice)SLICE(":"));
-}
-
 /* Names that begin so are for NSS's compat service: no lookup finds them. */
 static bool cannot_be_asked_for(struct slice name)
 {
@@ -205,9 +192,9 @@ static bool cannot_be_asked_for(struct slice name)
 }
 
 /* name:passwd:uid:gid:gecos:dir:shell. The shell is the rest of the line, colons included. */
-static enum taken parse_passwd(struct slice line, struct slice *name, struct text *value)
+static enum taken parse_passwd(struct slice line, struct slice *name, struct entry_line *value)
 {
-    struct slice passwd, gecos, dir;
+    struct slice passwd;
     uint32_t uid, gid;
 
     *name = cut_field(&line);
@@ -216,23 +203,22 @@ static enum taken parse_passwd(struct slice line, struct slice *name, struct tex
         return NOT_ASKED_FOR;
     if (!cut_id(&line, &uid) || !cut_id(&line, &gid))
         return MALFORMED;
-    gecos = cut_field(&line);
-    dir = cut_field(&line);
-    if (text_append(value, *name) != 0 || append_colon(value) != 0 ||
-        text_append(value, passwd) != 0 || append_id(value, uid) != 0)
-        return NO_MEMORY;
-    value->len--; /* one colon between the ids */
-    if (append_id(value, gid) != 0 || text_append(value, gecos) != 0 || append_colon(value) != 0 ||
-        text_append(value, dir) != 0 || append_colon(value) != 0 || text_append(value, line) != 0)
-        return NO_MEMORY;
+    entry_text(value, *name);
+    entry_text(value, passwd);
+    entry_id(value, (long)uid);
+    entry_id(value, (long)gid);
+    entry_text(value, cut_field(&line));
+    entry_text(value, cut_field(&line));
+    entry_text(value, line);
     return TAKEN;
 }
 
 /* Blanks before a member are not part of it, and a member of nothing is none. */
-static int append_members(struct text *value, struct slice list)
+static void add_members(struct entry_line *value, struct slice list)
 {
     bool first = true;
 
+    entry_field(value);
     while (list.len > 0) {
         const char *comma = memchr(list.ptr, ',', list.len);
         size_t len = comma != NULL ? (size_t)(comma - list.ptr) : list.len;
@@ -240,18 +226,13 @@ static int append_members(struct text *value, struct slice list)
 
         list.ptr += len + (comma != NULL);
         list.len -= len + (comma != NULL);
-        if (member.len == 0)
-            continue;
-        if ((!first && text_append(value, (struct slice)SLICE(",")) != 0) ||
-            text_append(value, member) != 0)
-            return -1;
-        first = false;
+        if (member.len > 0)
+            entry_member(value, member, &first);
     }
-    return 0;
 }
 
 /* name:passwd:gid:member,member */
-static enum taken parse_group(struct slice line, struct slice *name, struct text *value)
+static enum taken parse_group(struct slice line, struct slice *name, struct entry_line *value)
 {
     struct slice passwd;
     uint32_t gid;
@@ -262,10 +243,10 @@ static enum taken parse_group(struct slice line, struct slice *name, struct text
         return NOT_ASKED_FOR;
     if (!cut_id(&line, &gid))
         return MALFORMED;
-    if (text_append(value, *name) != 0 || append_colon(value) != 0 ||
-        text_append(value, passwd) != 0 || append_id(value, gid) != 0 ||
-        append_members(value, line) != 0)
-        return NO_MEMORY;
+    entry_text(value, *name);
+    entry_text(value, passwd);
+    entry_id(value, (long)gid);
+    add_members(value, line);
     return TAKEN;
 }
 
@@ -273,7 +254,7 @@ static enum taken parse_group(struct slice line, struct slice *name, struct text
 
 /* Of several entries of one name, the first is found. */
 static int add(struct source *source, struct key_index *index, size_t number, struct slice name,
-               const struct text *value)
+               const struct entry_line *value)
 {
     unsigned fresh;
 
@@ -289,7 +270,7 @@ static int add(struct source *source, struct key_index *index, size_t number, st
 
 /* Fails if no line is an entry: there is no system without a user or a group. */
 static int take_lines(struct source *source, const struct database *database, struct text *file,
-                      struct key_index *index, struct text *value)
+                      struct key_index *index, struct entry_line *value)
 {
     struct text_reader reader = text_start(file);
     struct text_line line;
@@ -301,10 +282,12 @@ static int take_lines(struct source *source, const struct database *database, st
 
         if (entry.len == 0 || entry.ptr[0] == '#')
             continue;
-        value->len = 0;
+        entry_begin(value, source->reveal);
         taken = database->parse(entry, &name, value);
-        if (taken == NO_MEMORY)
+        if (value->failed) {
+            errno = ENOMEM;
             return text_fail_errno(source);
+        }
         if (taken == MALFORMED)
             text_ignore(source, line.number, "not `%s`", database->line);
         if (taken == TAKEN && add(source, index, line.number, name, value) != 0)
@@ -330,7 +313,7 @@ static bool is_odd(const struct text *file)
 
 static int take_file(struct source *source, const struct database *database, struct text *file)
 {
-    struct text value = {NULL, 0, 0};
+    struct entry_line value = {0};
     struct key_index *index;
     int rc;
 

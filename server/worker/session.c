@@ -413,6 +413,11 @@ static void answer_lookup(struct session *s, const struct pm_request *req, struc
     struct slice key = req->key;
     char small[512], *folded = NULL;
 
+    /* A key that the table cannot have is looked for nowhere; the loader keeps to that, too. */
+    if (table->state == TABLE_READY && table->limited && !key_limit_passes(&table->limit, key)) {
+        reply_status(s, req, PM_NOKEY);
+        return;
+    }
     if (table->state != TABLE_READY || (table->answered_by == KIND_IMAGE && !table->has_image) ||
         ((table->features & FEATURE_TEXT) && (req->flags & PM_FLAG_RHS_IS_FILE))) {
         /* The last: values are names of files, whose contents are asked for. Nobody here, and not
@@ -794,7 +799,8 @@ void session_start(int fd, uint32_t client, bool greeted)
     s->events = EPOLLIN;
     /* A new connection's buffer is empty, so the greeting goes out whole or not at all. */
     if (!loop_add(&s->io, EPOLLIN) ||
-        (!greeted && send(fd, PM_GREETING, PM_GREETING_LEN, MSG_NOSIGNAL | MSG_DONTWAIT) < 0))
+        (session_limits.greeting && !greeted &&
+         send(fd, PM_GREETING, PM_GREETING_LEN, MSG_NOSIGNAL | MSG_DONTWAIT) < 0))
         close_session(s);
 }
 

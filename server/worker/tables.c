@@ -235,11 +235,14 @@ static void take_link(struct table *table, int fd)
         session_link_lost(table);
 }
 
-static void take_kind(struct table *table, uint32_t flags, uint32_t features, uint32_t answered_by)
+static void take_kind(struct table *table, uint32_t flags, uint32_t features, uint32_t answered_by,
+                      const struct key_limit *limit)
 {
     table->flags = flags;
     table->features = features;
     table->answered_by = (enum bridge_kind)answered_by;
+    table->limit = *limit;
+    table->limited = memcmp(limit, &key_limit_none, sizeof *limit) != 0;
     table->state = TABLE_READY;
     if (!(table->answered_by & KIND_IMAGE) && table->has_image)
         shed_image(table);
@@ -250,7 +253,7 @@ void table_granted(const struct msg_table *grant, int fd)
     struct table *table = granted_ref(grant->ref);
     bool first = table->state == TABLE_ASKED;
 
-    take_kind(table, grant->flags, grant->features, grant->answered_by);
+    take_kind(table, grant->flags, grant->features, grant->answered_by, &grant->limit);
     if (grant->kind == KIND_IMAGE)
         take_image(table, fd);
     else
@@ -270,7 +273,7 @@ void table_changed(const struct msg_table_kind *kind)
 {
     struct table *table = granted_ref(kind->ref);
 
-    take_kind(table, kind->flags, kind->features, kind->answered_by);
+    take_kind(table, kind->flags, kind->features, kind->answered_by, &kind->limit);
     wake(table);
 }
 

@@ -158,10 +158,10 @@ static void bridge_readable(void)
         case MSG_DRAIN: /* clients */
             sessions_drain(msg.body.DRAIN.clients);
             break;
-        case MSG_TABLE: /* ref, kind, flags, features, what answers; image or link */
+        case MSG_TABLE: /* ref, kind, flags, features, what answers, limit; image or link */
             table_granted(&msg.body.TABLE, msg.fds[0]);
             break;
-        case MSG_TABLE_KIND: /* ref, flags, features, what answers */
+        case MSG_TABLE_KIND: /* ref, flags, features, what answers, limit */
             table_changed(&msg.body.TABLE_KIND);
             break;
         case MSG_TABLE_ERROR: /* ref, status, flags */

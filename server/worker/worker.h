@@ -65,6 +65,8 @@ struct table {
     uint32_t ref;
     uint32_t flags;
     uint32_t features;
+    struct key_limit limit;
+    bool limited; /* there are keys that it lets not pass */
     bool has_image;
     uint32_t generation; /* counts the images, so that a cursor knows its own */
     struct image image;
@@ -101,7 +103,8 @@ bool tables_shed(void);
 
 /* ---- sessions (session.c) ---- */
 
-/* Take over a connection. It is greeted at once, unless another worker has done that. */
+/* Take over a connection. It is greeted at once, unless another worker has done that, or the
+ * listener has no greeting. */
 void session_start(int fd, uint32_t client, bool greeted);
 /* The monitor wants so many more clients back: they are handed over once nothing is owed to them,
  * and nothing of them is kept here that the next worker would need. */

@@ -131,29 +131,45 @@ static void check_table(const struct policy_table *t)
           "a limit of table \"%s\"", t->name);
 }
 
-/* What is approved is what an allow section of the uid names, and nothing else. */
+static bool is_allowed(const struct policy *policy, size_t table)
+{
+    for (size_t i = 0; i < policy->nallows; i++)
+        if (policy->allows[i].tables[table])
+            return true;
+    return false;
+}
+
+/* What is approved is what an allow section names, and nothing else. */
 static void check_decisions(const struct policy *policy, const struct policy_allow *allow)
 {
+    struct policy_peer peer = {.uid = allow->uid, .groups = &allow->gid};
     char text[256];
 
-    CHECK(policy_knows(policy, allow->uid), "uid %u is not known", allow->uid);
+    while (allow->listens != NULL && !allow->listens[peer.listener])
+        peer.listener++;
+    peer.ngroups = allow->who == WHO_GROUP;
+    CHECK(policy_standing(policy, &peer) >=
+              (allow->who == WHO_USER ? STANDING_NAMED : STANDING_GUEST),
+          "whom allow \"%s\" speaks of is not known", allow->title);
     for (size_t i = 0; i < policy->ntables; i++) {
         struct slice name = text_slice(policy->tables[i].name);
         size_t table = SIZE_MAX;
-        enum policy_decision decision = policy_decide(policy, allow->uid, name, &table);
+        enum policy_decision decision = policy_decide(policy, &peer, name, &table);
 
-        CHECK((decision == POLICY_APPROVE) == allow->tables[i], "the decision on \"%s\"", name.ptr);
+        CHECK(decision == POLICY_APPROVE || !allow->tables[i], "\"%s\" is denied", name.ptr);
+        CHECK(decision == POLICY_DENY || is_allowed(policy, i), "\"%s\" is approved", name.ptr);
         CHECK(table == i, "\"%s\" is table %zu", name.ptr, table);
         name.len--;
-        CHECK(policy_decide(policy, allow->uid, name, &table) == POLICY_DENY || table != i,
+        CHECK(policy_decide(policy, &peer, name, &table) == POLICY_DENY || table != i,
               "a part of a name is approved");
-        CHECK(strlen(policy_advice(policy, allow->uid, name, text, sizeof text)) < sizeof text,
+        CHECK(strlen(policy_advice(policy, &peer, name, text, sizeof text)) < sizeof text,
               "the advice has no end");
     }
 }
 
 static void check_policy(const struct policy *policy)
 {
+    struct policy_peer stranger = {.uid = 12345};
     size_t table;
 
     CHECK(policy->uid != 0 && policy->gid != 0, "children would be root");
@@ -165,8 +181,10 @@ static void check_policy(const struct policy *policy)
         check_table(&policy->tables[i]);
     for (size_t i = 0; i < policy->nallows; i++)
         check_decisions(policy, &policy->allows[i]);
-    for (size_t i = 0; i < policy->ntables && !policy_knows(policy, 12345); i++)
-        CHECK(policy_decide(policy, 12345, text_slice(policy->tables[i].name), &table) ==
+    if (policy_standing(policy, &stranger) != STANDING_NONE)
+        return;
+    for (size_t i = 0; i < policy->ntables; i++)
+        CHECK(policy_decide(policy, &stranger, text_slice(policy->tables[i].name), &table) ==
                   POLICY_DENY,
               "a stranger is approved");
 }

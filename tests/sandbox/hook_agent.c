@@ -21,14 +21,14 @@ enum bridge_result __wrap_bridge_receive(int fd, void *buf, size_t cap, enum bri
 
 static const struct agent_backend *real;
 
-static enum bridge_answer answer(enum table_type type, struct slice key, struct slice *value,
-                                 const char **why)
+static enum bridge_answer answer(const struct msg_source *source, struct slice key,
+                                 struct slice *value, const char **why)
 {
     static char report[1024];
 
     loot.role = ROLE_AGENT;
     if (attack(key, report, sizeof report) == NULL)
-        return real->answer(type, key, value, why);
+        return real->answer(source, key, value, why);
     *value = (struct slice){report, strlen(report)};
     return ANSWER_FOUND;
 }

@@ -206,12 +206,36 @@ WALLS = {
         ["system jail.descriptor_rights", "system jail.images_are_sealed"],
     ),
     "reveal, in the loader": (
-        line("server/loader/loader.c", "is->reveal == REVEAL_EXISTENCE ? key : value", "value"),
+        line("server/loader/loader.c", "if (is->order->reveal == REVEAL_EXISTENCE)", "if (false)"),
         ["system jail.existence"],
     ),
     "reveal, in the agent": (
         line("server/agent/agent.c", "status == ANSWER_FOUND && source.reveal == REVEAL_EXISTENCE", "false"),
         ["system nss", "system unix"],
+    ),
+    "fields that are not revealed": (
+        line("server/entry_line.c", "if (line->reveal & 1u << (line->fields - 1))"),
+        ["unit", "system reveal.uid"],
+    ),
+    "fields, in the loader": (
+        line("server/loader/loader.c", "source->reveal = order->reveal;", "source->reveal = REVEAL_ALL;"),
+        ["system reveal.uid"],
+    ),
+    "fields, in the agent": (
+        line("server/agent/nss.c", "entry_begin(&line, source->reveal);", "entry_begin(&line, REVEAL_ALL);"),
+        ["system reveal.of_a_name_service"],
+    ),
+    "limits of keys, in the worker": (
+        line("server/worker/session.c", "table->limited && !key_limit_passes(&table->limit, key)", "false"),
+        ["system reveal.the_agent_is_not_asked"],
+    ),
+    "limits of keys, in the agent": (
+        line("server/agent/agent.c", "key_limit_passes(&source.limit, key) ?", "true ?"),
+        ["system reveal.the_agent_keeps_to_the_limit"],
+    ),
+    "limits of keys, in the loader": (
+        line("server/loader/loader.c", "if (!key_limit_passes(&is->order->limit, key)) {", "if (false) {"),
+        ["system reveal.stored_tables"],
     ),
     "records of an image are inside": (
         line("server/image.c", "if (word > len - sizeof word)", "if (false)"),
@@ -239,15 +263,38 @@ WALLS = {
     ),
     # ---- clients ----
     "compartments by uid": (
-        line(CLIENTS, "c->listener == listener && c->uid == uid", "c->listener == listener"),
+        line(CLIENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.listener == peer->listener &&"),
         ["system jail.compartments"],
     ),
     "compartments by listener": (
-        line(CLIENTS, "c->listener == listener && c->uid == uid", "c->uid == uid"),
+        line(CLIENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.uid == peer->uid &&"),
         ["system start.socket_file"],
     ),
+    "compartments by groups": (
+        [
+            (CLIENTS, "c->peer.ngroups == peer->ngroups &&", ""),
+            (CLIENTS, "memcmp(c->groups, peer->groups, peer->ngroups * sizeof *c->groups) == 0", "true"),
+        ],
+        ["system reveal.a_worker_for_each_set_of_rights"],
+    ),
+    "groups are the peer's": (
+        line("policy/decide.c", "if (allow->gid == peer->groups[i])", "if (true)"),
+        ["unit", "system reveal.groups"],
+    ),
+    "sections are of listeners": (
+        line("policy/decide.c", "if (!is_on(allow, peer->listener))", "if (false)"),
+        ["unit", "system reveal.listeners"],
+    ),
+    "places of guests": (
+        line(CLIENTS, "(count >= crowd->most && idle == NULL) ||", "false ||"),
+        ["system reveal.guests_are_bounded", "system limits.strangers"],
+    ),
+    "places of a user with groups": (
+        line(CLIENTS, "if (!uid_place(c, urgent))", "if (false)"),
+        ["system reveal.places_of_a_user_with_groups"],
+    ),
     "denial": (
-        line("policy/decide.c", "allow->tables[*table] ? POLICY_APPROVE : POLICY_DENY", "POLICY_APPROVE"),
+        line("policy/decide.c", "policy->allows[i].tables[*table] && speaks_of", "speaks_of"),
         ["unit", "system jail.denied_table_stays_out"],
     ),
     "lines of a log are one": (
@@ -259,7 +306,10 @@ WALLS = {
         ["system clients.log_lines_are_the_daemons", "system limits"],
     ),
     "a client has its uid and no other's workers": (
-        line(CLIENTS, "return c->stranger ? 1 : listen_of(c)->workers;", "return 64;"),
+        [
+            (CLIENTS, "return c->crowd == &strangers ? 1 : listen_of(c)->workers;", "return 64;"),
+            (CLIENTS, "return monitor_policy->listens[listener].workers +", "return 64 +"),
+        ],
         ["system compartments", "system limits"],
     ),
     "pending bytes": (

@@ -393,12 +393,17 @@ def entries(count, prefix="key", value="value"):
 def config_text(runtime, *, tables=(), allow=None, listen=None, user=JAIL_USER, libexec=None):
     """The text of a jailmapd.conf.
 
-    tables: names, or (name, {option: value}) pairs. allow: {who: [names]}, default root everything.
-    listen: {path: {option: value}}.
+    tables: names, or (name, {option: value}) pairs. allow: {who: [names]}, or {who: {option:
+    value}}, default root everything. listen: {path: {option: value}}. A value that is a list is
+    one in the file.
     """
 
     def option(name, value):
-        return f"    {name} = {value if isinstance(value, int) else quote(value)}\n"
+        if isinstance(value, list):
+            value = f"{{{', '.join(quote(item) for item in value)}}}"
+        elif not isinstance(value, int):
+            value = quote(value)
+        return f"    {name} = {value}\n"
 
     def quote(text):
         return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -415,9 +420,12 @@ def config_text(runtime, *, tables=(), allow=None, listen=None, user=JAIL_USER, 
         text += (
             f"table {quote(name)} {{\n" + "".join(option(*item) for item in options.items()) + "}\n"
         )
-    for who, names in ({"root": ["*"]} if allow is None else allow).items():
+    for who, options in ({"root": ["*"]} if allow is None else allow).items():
+        options = options if isinstance(options, dict) else {"tables": options}
         text += (
-            f"allow {quote(who)} {{ tables = {{{', '.join(quote(name) for name in names)}}} }}\n"
+            f"allow {quote(who)} {{ "
+            + " ".join(option(*item).strip() for item in options.items())
+            + " }\n"
         )
     return text
 

@@ -69,9 +69,9 @@ class Closed(Exception):
     """The server closed the connection where an answer was expected."""
 
 
-def connect_as(path, uid=None, gid=None):
-    """A connected stream socket. With a uid, a forked child that is that user connects and passes
-    it back."""
+def connect_as(path, uid=None, gid=None, groups=()):
+    """A connected stream socket. With a uid, a forked child that is that user, in those groups,
+    connects and passes it back."""
     if uid is None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(LIMIT)
@@ -84,7 +84,7 @@ def connect_as(path, uid=None, gid=None):
         try:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            os.setgroups([])
+            os.setgroups(list(groups))
             os.setresgid(*[uid if gid is None else gid] * 3)
             os.setresuid(uid, uid, uid)
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -108,8 +108,8 @@ def connect_as(path, uid=None, gid=None):
 class Client:
     """A plain client of the proxymap protocol on one connection. Bytes or text in, bytes out."""
 
-    def __init__(self, path, uid=None, gid=None, greeting=True):
-        self.socket = connect_as(path, uid, gid)
+    def __init__(self, path, uid=None, gid=None, greeting=True, groups=()):
+        self.socket = connect_as(path, uid, gid, groups)
         self.buffer = bytearray()
         if greeting:
             found = self.receive()

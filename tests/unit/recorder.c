@@ -59,11 +59,13 @@ static int file_of(struct slice bytes)
 static void start(struct loaded *l)
 {
     size_t refuse_at = l->refuse_at;
+    uint32_t reveal = l->reveal;
 
     *l = (struct loaded){.refuse_at = refuse_at > 0 ? refuse_at : SIZE_MAX};
     l->sink = (struct sink){.add = record_entry, .add_default = record_default};
     l->source =
         (struct source){.sink = &l->sink, .fd = -1, .nsswitch = -1, .answered_by = KIND_IMAGE};
+    l->source.reveal = reveal != REVEAL_EXISTENCE ? reveal : REVEAL_ALL;
 }
 
 void load_file(struct loaded *l, const struct source_ops *ops, struct slice file,

@@ -20,6 +20,7 @@ struct loaded {
     size_t count, cap;
     bool has_default;
     struct slice default_value;
+    uint32_t reveal;  /* to the source; REVEAL_EXISTENCE, as it is at first, stands for all */
     size_t refuse_at; /* the entry that the sink does not take; SIZE_MAX: none */
 };
 

@@ -251,17 +251,19 @@ static void check_full_tables(const struct policy *p)
 
     REQUIRE(p->ntables == 4, "%zu tables", p->ntables);
     CHECK_TEXT(t[0].name, "unix:passwd.byname", "name");
-    CHECK(t[0].type->type == TYPE_PASSWD && t[0].existence && !t[0].symlinks, "passwd");
+    CHECK(t[0].type->type == TYPE_PASSWD && t[0].reveal == REVEAL_EXISTENCE && !t[0].symlinks,
+          "passwd");
     CHECK_TEXT(t[0].path, "/etc/passwd", "source");
     CHECK(t[0].owner == POLICY_NO_OWNER, "no owner is accepted for it");
     CHECK_TEXT(t[1].name, "hash:/etc/aliases", "name");
     CHECK_TEXT(t[1].path, "/etc/aliases.db", "source");
-    CHECK(t[1].type->type == TYPE_HASH && !t[1].existence && t[1].owner == 0, "aliases");
+    CHECK(t[1].type->type == TYPE_HASH && t[1].reveal == REVEAL_ALL && t[1].owner == 0, "aliases");
     CHECK_TEXT(t[2].path, "/etc/postfix/virtual.db", "source");
-    CHECK(t[2].type->type == TYPE_BTREE && !t[2].existence && t[2].owner == 77, "virtual");
+    CHECK(t[2].type->type == TYPE_BTREE && t[2].reveal == REVEAL_ALL && t[2].owner == 77,
+          "virtual");
     CHECK(t[2].symlinks && t[2].load_time == 9 && t[2].load_memory == 64 && t[2].image_size == 5,
           "how virtual is loaded");
-    CHECK(t[3].type->type == TYPE_GROUP && !t[3].existence, "group");
+    CHECK(t[3].type->type == TYPE_GROUP && t[3].reveal == REVEAL_ALL, "group");
     CHECK_TEXT(t[3].path, "/etc/group", "source");
     CHECK(t[0].place.line == 14 && t[2].place.line == 16, "lines %d and %d", t[0].place.line,
           t[2].place.line);
@@ -327,7 +329,7 @@ static void defaults(void)
     CHECK(p->ntables == 0 && p->nallows == 0, "tables or allows out of nowhere");
     policy_free(p);
     p = good("listen \"/s\" { }  table \"hash:/t\" { }  allow \"105\" { }");
-    CHECK(!p->tables[0].existence && p->tables[0].owner == POLICY_NO_OWNER, "table");
+    CHECK(p->tables[0].reveal == REVEAL_ALL && p->tables[0].owner == POLICY_NO_OWNER, "table");
     CHECK(!p->tables[0].symlinks && p->tables[0].load_time == 120 &&
               p->tables[0].load_memory == 4096 && p->tables[0].image_size == 0,
           "how a table is loaded");
@@ -564,7 +566,9 @@ static void unknown_users(void)
         {3, "listen \"/s\" { }\ntable \"hash:/t\" {\n owner = nosuch }\n", {"nosuch"}},
         {2, "listen \"/s\" { }\nallow \"nosuch\" { }\n", {"nosuch", "unknown user"}},
         {2, "listen \"/s\" { }\nallow \"\" { }\n", {"unknown user"}},
-        {2, "listen \"/s\" { }\nallow \"*\" { }\n", {"*"}},
+        {2, "listen \"/s\" { }\nallow \"**\" { }\n", {"**"}},
+        {2, "listen \"/s\" { }\nallow \"@no-such-group\" { }\n", {"no-such-group", "group"}},
+        {2, "listen \"/s\" { }\nallow \"@\" { }\n", {"group"}},
         {2, "listen \"/s\" { }\nallow \"postfix \" { }\n", {"postfix "}},
         {2, "listen \"/s\" { }\nallow \"4294967295\" { }\n", {"4294967295"}},
         {2, "listen \"/s\" { }\nallow \"4294967296\" { }\n", {"4294967296"}}, /* not uid 0 */

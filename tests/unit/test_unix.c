@@ -71,6 +71,45 @@ static void users(void)
     expect_user("\xff:x:1:2:\xfe::\n", "EUAF \xff=\xff:x:1:2:\xfe::\n");
 }
 
+/* As the policy names fields: the first is 1. */
+enum { NAME = 1, PASSWORD = 2, UID = 4, GID = 8, GECOS = 16, HOME = 32, SHELL = 64 };
+enum { GROUP_GID = 4, GROUP_MEMBERS = 8 };
+
+static void fields_that_are_revealed(void)
+{
+    static const char user[] = "a:pass:1:2:g,e:/home:/shell:x\n", group[] = "a:pass:1: b,,c\n";
+    static const struct {
+        const struct source_ops *ops;
+        uint32_t reveal;
+        const char *entries;
+    } rows[] = {
+        {&source_passwd, NAME, "EUAF a=a::::::\n"},
+        {&source_passwd, PASSWORD, "EUAF a=:pass:::::\n"},
+        {&source_passwd, UID, "EUAF a=::1::::\n"},
+        {&source_passwd, GID, "EUAF a=:::2:::\n"},
+        {&source_passwd, GECOS, "EUAF a=::::g,e::\n"},
+        {&source_passwd, HOME, "EUAF a=:::::/home:\n"},
+        {&source_passwd, SHELL, "EUAF a=::::::/shell:x\n"},
+        {&source_passwd, NAME | UID | GID, "EUAF a=a::1:2:::\n"},
+        {&source_passwd, 127, "EUAF a=a:pass:1:2:g,e:/home:/shell:x\n"},
+        {&source_group, NAME, "EUAF a=a:::\n"},
+        {&source_group, PASSWORD, "EUAF a=:pass::\n"},
+        {&source_group, GROUP_GID, "EUAF a=::1:\n"},
+        {&source_group, GROUP_MEMBERS, "EUAF a=:::b,c\n"},
+        {&source_group, NAME | GROUP_MEMBERS, "EUAF a=a:::b,c\n"},
+        {&source_group, 15, "EUAF a=a:pass:1:b,c\n"},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct loaded l = {.reveal = rows[i].reveal};
+
+        load_file(&l, rows[i].ops, text_slice(rows[i].ops == &source_passwd ? user : group),
+                  &files_only);
+        expect_loaded(&l, rows[i].entries, "");
+        unload(&l);
+    }
+}
+
 static void missing_fields(void)
 {
     expect_user("a:x:1:2\n", "EUAF a=a:x:1:2:::\n");
@@ -440,6 +479,7 @@ static void mutated_switches(void)
 
 static const struct unit_test tests[] = {
     {"users", users},
+    {"fields that are not revealed are empty", fields_that_are_revealed},
     {"fields that are missing", missing_fields},
     {"ids are read as glibc reads them", ids},
     {"blanks and comments", blanks_and_comments},
