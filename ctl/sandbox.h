@@ -99,6 +99,7 @@ enum kind {
     KIND_LINKED, /* a worker with an agent */
     KIND_CLIENT,
     KIND_LISTENER,
+    KIND_STARTER, /* of jailmapd: master(8)'s status socket */
     KIND_SEALED,
     KIND_UNSEALED,
     KIND_SOURCE,

@@ -99,7 +99,11 @@ static void classify_unix(const struct view *v, struct descriptor *d, int fd)
         snprintf(d->text, sizeof d->text, "client of uid %u on %s", (unsigned)peer.uid, own);
     } else if (other[0] != '\0') {
         d->kind = KIND_LOG;
-        snprintf(d->text, sizeof d->text, "log socket %s", other);
+        snprintf(d->text, sizeof d->text, "socket %s, of the log or of a service manager", other);
+    } else if (option(fd, SO_TYPE) == SOCK_STREAM && v->pid == v->daemon->monitor) {
+        d->kind = KIND_STARTER;
+        snprintf(d->text, sizeof d->text, "socket of process %d, as master(8) gives",
+                 (int)peer.pid);
     } else {
         snprintf(d->text, sizeof d->text, "UNIX socket of type %d", option(fd, SO_TYPE));
     }

@@ -95,6 +95,7 @@ struct worker {
     struct worker *next;
 };
 
+static uint64_t served_in_all;
 static struct compartment *compartments;
 static struct worker *workers;
 
@@ -755,10 +756,12 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
         why = "its worker is too busy";
         w = NULL;
     }
-    if (w != NULL)
+    if (w != NULL) {
         w->served++;
-    else if (c != NULL)
+        served_in_all++;
+    } else if (c != NULL) {
         refuse(c, &client, why);
+    }
     if (c != NULL)
         forget(c, now);
     close(fd);
@@ -881,6 +884,20 @@ uint64_t clients_tick(uint64_t now)
         forget(c, now);
     }
     return next;
+}
+
+uint64_t clients_served(void)
+{
+    return served_in_all;
+}
+
+unsigned clients_connected(void)
+{
+    unsigned count = 0;
+
+    for (const struct compartment *c = compartments; c != NULL; c = c->next)
+        count += c->clients;
+    return count;
 }
 
 void clients_stop(void)

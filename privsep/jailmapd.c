@@ -17,17 +17,16 @@
 #include <sys/resource.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <dirent.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "privsep/inherit.h"
 #include "privsep/landlock.h"
+#include "privsep/master.h"
 #include "privsep/monitor.h"
 #include "privsep/priv_confine.h"
 #include "privsep/priv_open.h"
@@ -36,10 +35,18 @@
 #define PID_FILE       "jailmapd.pid"
 #define JAIL_DIR       "empty"
 #define SANDBOX_FILE   "sandbox" /* what jailmap(8) cannot see from outside */
+#define LOCK_WAIT_MS   15000     /* as master(8) starts the next one while the last one ends */
+#define LOCK_LOOK_NS   20000000
+#define LISTEN_FDS     3 /* the first descriptor of a service manager, as of sd_listen_fds(3) */
 
 const struct policy *monitor_policy;
 
 static const char *config = JAILMAP_SYSCONFDIR "/jailmap/jailmapd.conf";
+static struct {
+    bool foreground, check;
+    bool by_master;   /* Postfix's master(8) has started this process */
+    unsigned max_use; /* clients, and then it ends; 0: not limited */
+} options;
 static int helpers[HELPERS];
 static int jail = -1, exit_status = EX_OK;
 static bool locked, stopping;
@@ -79,17 +86,18 @@ uint64_t monitor_now(void)
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* Before the scribe runs: one line on standard error, and the end. */
+/* Before the scribe runs: one line, also in the log if master(8) keeps none, and the end. */
 __attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, const char *format, ...)
 {
+    static char text[3072];
     va_list ap;
 
-    if (status != EX_CONFIG)
-        fputs("jailmapd: ", stderr);
     va_start(ap, format);
-    vfprintf(stderr, format, ap);
+    vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    fprintf(stderr, "%s%s\n", status != EX_CONFIG ? "jailmapd: " : "", text);
+    if (options.by_master)
+        log_directly(text);
     if (locked) {
         listen_stop();
         unlinkat(MONITOR_RUNTIME, SANDBOX_FILE, 0);
@@ -166,7 +174,7 @@ static void open_helpers(void)
 }
 
 /* What cannot be loaded is a failing table, not a bad configuration; -n tells all the same. */
-static void check_sources(void)
+static int check_sources(void)
 {
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
         const struct policy_table *t = &monitor_policy->tables[i];
@@ -183,6 +191,10 @@ static void check_sources(void)
         else
             close(fd);
     }
+    printf("%s: good: listeners %zu, tables %zu, allow sections %zu\n", config,
+           monitor_policy->nlistens, monitor_policy->ntables, monitor_policy->nallows);
+    policy_show_words(monitor_policy, stdout);
+    return EX_OK;
 }
 
 /* The jail is empty and root's, or nobody goes in. */
@@ -241,17 +253,32 @@ static void open_runtime_dir(void)
     pin(fd, MONITOR_RUNTIME);
 }
 
+static bool lock_now_or_soon(int fd)
+{
+    const struct timespec pause = {0, LOCK_LOOK_NS};
+    uint64_t until = monitor_now() + (options.by_master ? LOCK_WAIT_MS : 0);
+
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (monitor_now() >= until)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* One monitor for each runtime-dir; the lock goes with the process. */
 static void take_lock(void)
 {
     struct stat held, named;
-    int fd;
+    int fd = -1;
 
     do {
+        if (fd >= 0)
+            close(fd);
         fd = openat(MONITOR_RUNTIME, PID_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
         if (fd < 0 || fstat(fd, &held) != 0)
             die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        if (!lock_now_or_soon(fd))
             die(EX_TEMPFAIL, "already running: %s/" PID_FILE " is locked",
                 monitor_policy->runtime_dir);
         /* The one before may have removed the file between the two: then it is not this one. */
@@ -262,16 +289,18 @@ static void take_lock(void)
         die(EX_OSERR, "%s/" PID_FILE ": %s", monitor_policy->runtime_dir, strerror(errno));
 }
 
-/* What a careless parent left open is closed, what it closed is filled, and the descriptors that
- * have their place keep it free. */
-static void order_descriptors(void)
+/* What a careless parent left open is closed but for `count` from `first` on, what it closed is
+ * filled, and the descriptors that have their place keep it free. Returns what `first` became. */
+static int order_descriptors(int first, int count)
 {
-    int fd;
+    int kept = inherit_keep(first, count), fd;
 
-    syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
+    if (kept < 0)
+        die(EX_OSERR, "cannot take the descriptors of whoever started it: %s", strerror(errno));
     do
         fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     while (fd >= 0 && fd < MONITOR_LOOP);
+    return kept;
 }
 
 /* Descriptors for what the policy allows to be open at once, in the monitor and in any child. */
@@ -317,28 +346,7 @@ static int daemonise(void)
     return ready[1];
 }
 
-/* READY=1 as of sd_notify(3), to the socket that the service manager named, if it did. */
-static void notify(const char *name, const char *text)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t len = strlen(name);
-    int fd;
-
-    if (name[0] != '/' && name[0] != '@')
-        return; /* none, or one of a kind that this program does not know */
-    memcpy(address.sun_path, name, len);
-    if (name[0] == '@')
-        address.sun_path[0] = '\0';
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 ||
-        sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&address,
-               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-        log_line(LOG_WARNING, "cannot tell the service manager: %s", strerror(errno));
-    if (fd >= 0)
-        close(fd);
-}
-
-static void say_ready(bool foreground, int parent, const char *notify_socket)
+static void say_ready(bool to_standard_error, int parent)
 {
     size_t t = monitor_policy->ntables, l = monitor_policy->nlistens;
 
@@ -347,8 +355,8 @@ static void say_ready(bool foreground, int parent, const char *notify_socket)
                  walls.missing[i]);
     log_line(LOG_INFO, "ready: %zu table%s, %zu listener%s, pid %d", t, t == 1 ? "" : "s", l,
              l == 1 ? "" : "s", (int)getpid());
-    notify(notify_socket, "READY=1");
-    for (int fd = 0; fd <= (foreground ? 0 : 2); fd++)
+    notify_ready();
+    for (int fd = 0; fd <= (to_standard_error ? 0 : 2); fd++)
         dup2(MONITOR_NULL, fd);
     if (parent >= 0) {
         if (write(parent, "", 1) != 1)
@@ -368,12 +376,13 @@ static void signals_ready(struct watched *self, uint32_t events)
         if (info.ssi_signo == SIGCHLD) {
             children_reap();
         } else if (info.ssi_signo == SIGHUP) {
+            notify_reloading();
             log_reopen();
             log_line(LOG_INFO, "SIGHUP: looking at every table");
             tables_check_all();
+            notify_ready();
         } else {
-            log_line(LOG_INFO, "stopping: %s", strsignal((int)info.ssi_signo));
-            stopping = true;
+            monitor_stop(EX_OK, "%s", strsignal((int)info.ssi_signo));
         }
     }
 }
@@ -402,12 +411,18 @@ static void start_loop(void)
 void monitor_stop(int status, const char *format, ...)
 {
     va_list ap;
+    int used;
 
+    if (stopping)
+        return;
+    used = snprintf(last_words, sizeof last_words, status == EX_OK ? "stopping: " : "stopped: ");
     va_start(ap, format);
-    vsnprintf(last_words, sizeof last_words, format, ap);
+    vsnprintf(last_words + used, sizeof last_words - (size_t)used, format, ap);
     va_end(ap);
     stopping = true;
     exit_status = status;
+    if (status == EX_OK)
+        log_line(LOG_INFO, "%s", last_words);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -426,9 +441,21 @@ static int time_to_wait(void)
     next = earlier(next, clients_tick(now));
     next = earlier(next, listen_tick(now));
     next = earlier(next, status_tick(now));
+    next = earlier(next, notify_tick(now));
     if (next == NEVER)
         return -1;
     return next <= now ? 0 : next - now > 60000 ? 60000 : (int)(next - now);
+}
+
+static void look_at_use(void)
+{
+    uint64_t served = clients_served();
+
+    if (served > 0)
+        master_served();
+    if (options.max_use > 0 && served >= options.max_use && clients_connected() == 0)
+        monitor_stop(EX_OK, "all of %llu clients have left, and -m is %u",
+                     (unsigned long long)served, options.max_use);
 }
 
 static void run(void)
@@ -443,6 +470,7 @@ static void run(void)
 
             watched->ready(watched, events[i].events);
         }
+        look_at_use();
         children_free();
     }
 }
@@ -463,23 +491,21 @@ static const char *absolute(const char *path)
 
 static _Noreturn void usage(void)
 {
-    fputs("usage: jailmapd [-fnV] [-c FILE]\n", stderr);
+    fputs("usage: jailmapd [-fnV] [-c FILE] [-m NUMBER]\n", stderr);
     exit(EX_USAGE);
 }
-
-static struct {
-    bool foreground, check;
-} options;
 
 static void read_options(int argc, char **argv)
 {
     int opt;
 
-    while ((opt = getopt(argc, argv, "c:fnV")) != -1) {
+    while ((opt = getopt(argc, argv, "c:fm:nV")) != -1) {
         if (opt == 'c')
             config = absolute(optarg);
         else if (opt == 'f')
             options.foreground = true;
+        else if (opt == 'm' && (options.max_use = master_max_use(optarg)) > 0)
+            continue;
         else if (opt == 'n')
             options.check = true;
         else if (opt == 'V')
@@ -489,6 +515,56 @@ static void read_options(int argc, char **argv)
     }
     if (optind < argc)
         usage();
+}
+
+/* The same by the rules of master(8). Returns how many sockets listen. */
+static int read_master_options(int argc, char **argv)
+{
+    struct master_options asked;
+    static char why[1024];
+
+    if (!master_read_options(argc, argv, &asked, why, sizeof why))
+        die(EX_USAGE, "not started: %s", why);
+    if (asked.config != NULL)
+        config = asked.config;
+    options.max_use = asked.max_use;
+    options.foreground = true;
+    return asked.sockets;
+}
+
+/* ---- what whoever started it has opened ---- */
+
+static struct {
+    int status;        /* of master(8); -1: none */
+    int sockets;       /* the first that listens */
+    int count;         /* of those */
+    int number;        /* that the first had */
+    const char *giver; /* of them, for messages */
+} given = {-1, -1, 0, LISTEN_FDS, "the service manager"};
+
+static void take_descriptors(int master_sockets)
+{
+    if (options.by_master) {
+        given.status = order_descriptors(MASTER_STATUS, 1 + master_sockets);
+        given.sockets = given.status + 1;
+        given.count = master_sockets;
+        given.number = MASTER_STATUS + 1;
+        given.giver = "master(8)";
+        return;
+    }
+    given.count = inherit_announced();
+    if (given.count < 0)
+        die(EX_USAGE, "LISTEN_FDS is \"%s\"; expected a number of at most 256",
+            getenv("LISTEN_FDS"));
+    given.sockets = order_descriptors(LISTEN_FDS, given.count);
+}
+
+static void match_descriptors(void)
+{
+    static char why[1024];
+
+    if (!inherit_listeners(given.sockets, given.count, given.giver, given.number, why, sizeof why))
+        die(EX_CONFIG, "%s: %s", config, why);
 }
 
 /* ---- the walls ---- */
@@ -540,6 +616,7 @@ static void start_confined(void)
     close(jail);
     if (!listen_bind(why, sizeof why))
         die(EX_CONFIG, "%s", why);
+    notify_open();
     start_loop();
     if (priv_confine(&walls) != 0)
         die(EX_OSERR, "cannot give up privileges: %s", strerror(errno));
@@ -550,29 +627,43 @@ static void start_confined(void)
         die(EX_OSERR, "cannot start: %s", strerror(errno));
 }
 
+static int stop(void)
+{
+    notify_stopping();
+    listen_stop();
+    status_stop();
+    clients_stop();
+    children_stop();
+    unlinkat(MONITOR_RUNTIME, SANDBOX_FILE, 0);
+    unlinkat(MONITOR_RUNTIME, PID_FILE, 0);
+    if (exit_status != EX_OK) {
+        fprintf(stderr, "jailmapd: error: %s\n", last_words);
+        log_directly(last_words);
+    }
+    return exit_status;
+}
+
 int main(int argc, char **argv)
 {
-    static char notify_socket[sizeof((struct sockaddr_un *)NULL)->sun_path];
-    const char *notify_env = getenv("NOTIFY_SOCKET");
-    int parent = -1;
+    int parent = -1, sockets = 0;
+    bool to_standard_error;
 
     signal(SIGCHLD, SIG_DFL); /* whoever started us may ignore it: no death would be seen */
-    order_descriptors();
-    if (notify_env != NULL && strlen(notify_env) < sizeof notify_socket)
-        strcpy(notify_socket, notify_env);
+    options.by_master = master_is_parent();
+    if (options.by_master)
+        sockets = read_master_options(argc, argv);
+    else
+        read_options(argc, argv);
+    take_descriptors(sockets);
+    notify_environment();
     clearenv(); /* no child is to inherit it */
-    read_options(argc, argv);
     read_config();
     open_helpers();
-    if (options.check) {
-        check_sources();
-        printf("%s: good: listeners %zu, tables %zu, allow sections %zu\n", config,
-               monitor_policy->nlistens, monitor_policy->ntables, monitor_policy->nallows);
-        policy_show_words(monitor_policy, stdout);
-        return EX_OK;
-    }
+    if (options.check)
+        return check_sources();
     if (geteuid() != 0)
         die(EX_NOPERM, "must be started as root: it opens tables and enters jails for others");
+    match_descriptors();
     raise_descriptors();
     umask(022);
     open_runtime_dir();
@@ -581,20 +672,13 @@ int main(int argc, char **argv)
     take_lock();
     open_jail();
     start_confined();
-    log_start(options.foreground);
+    to_standard_error = options.foreground && !options.by_master;
+    log_start(to_standard_error);
     status_start();
-    if (!agents_start() || !tables_start() || !listen_start())
+    if (!agents_start() || !tables_start() || !listen_start() ||
+        (given.status >= 0 && !master_watch(given.status)))
         die(EX_OSERR, "cannot start: %s", strerror(errno));
-    say_ready(options.foreground, parent, notify_socket);
+    say_ready(to_standard_error, parent);
     run();
-    notify(notify_socket, "STOPPING=1");
-    listen_stop();
-    status_stop();
-    clients_stop();
-    children_stop();
-    unlinkat(MONITOR_RUNTIME, SANDBOX_FILE, 0);
-    unlinkat(MONITOR_RUNTIME, PID_FILE, 0);
-    if (exit_status != EX_OK)
-        log_last_words(last_words);
-    return exit_status;
+    return stop();
 }

@@ -1,8 +1,8 @@
 /*
  * Listening sockets. Runs in the monitor: binding with privilege at start, accepting afterwards. It
- * may create and remove the sockets that the policy names; it must never chown, chmod or unlink a
- * name in a directory that somebody else can write, so a socket gets its owner and mode as it is
- * made, with the file system identity of that directory's owner.
+ * may create and remove the sockets that the policy names, but those that it inherited; it must
+ * never chown, chmod or unlink a name in a directory that somebody else can write, so a socket gets
+ * its owner and mode as it is made, with the file system identity of that directory's owner.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "privsep/inherit.h"
 #include "privsep/monitor.h"
 #include "privsep/priv_open.h"
 
@@ -109,6 +110,18 @@ static bool is_as_asked(const struct listener *l, const struct policy_listen *co
     return false;
 }
 
+/* Its owner and mode are of whoever made it, who will also remove it. */
+static bool take_inherited(struct listener *l, int fd, char *why, size_t len)
+{
+    l->dir = -1;
+    l->io.fd = fd;
+    bridge_take_descriptors(fd, false);
+    if (chdir("/") == 0) /* as after bind_one() */
+        return true;
+    snprintf(why, len, "%s", strerror(errno));
+    return false;
+}
+
 static bool bind_one(struct listener *l, const struct policy_listen *conf, char *why, size_t len)
 {
     bool ok;
@@ -169,10 +182,12 @@ bool listen_bind(char *why, size_t len)
     listeners = calloc(monitor_policy->nlistens, sizeof *listeners);
     for (size_t i = 0; listeners != NULL && i < monitor_policy->nlistens; i++) {
         const struct policy_listen *conf = &monitor_policy->listens[i];
+        int inherited = inherit_listener(i);
         char reason[512];
 
         listeners[i].io = (struct watched){-1, listen_ready};
-        if (!bind_one(&listeners[i], conf, reason, sizeof reason)) {
+        if (inherited >= 0 ? !take_inherited(&listeners[i], inherited, reason, sizeof reason)
+                           : !bind_one(&listeners[i], conf, reason, sizeof reason)) {
             snprintf(why, len, "%s:%d:%d: listen \"%s\": %s", conf->place.file, conf->place.line,
                      conf->place.column, conf->path, reason);
             listen_stop();

@@ -94,9 +94,9 @@ static void scribe_gone(struct child *c, const char *how)
         start_scribe(now);
 }
 
-void log_start(bool foreground)
+void log_start(bool to_standard_error)
 {
-    to_stderr = foreground;
+    to_stderr = to_standard_error;
     start_scribe(monitor_now());
 }
 
@@ -105,17 +105,22 @@ void log_reopen(void)
     give_syslog(monitor_now());
 }
 
-void log_last_words(const char *text)
+void log_directly(const char *text)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SYSLOG_SOCKET};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     char line[BRIDGE_TEXT_MAX];
+    struct iovec iov = {line, sizeof line - 1};
+    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+    int n = snprintf(line, sizeof line, "<%u>jailmapd[%d]: error: %s", LOG_MAIL | LOG_ERR,
+                     (int)getpid(), text);
 
-    snprintf(line, sizeof line, "<%u>jailmapd[%d]: error: stopped: %s", LOG_MAIL | LOG_ERR,
-             (int)getpid(), text);
+    if ((size_t)n < iov.iov_len)
+        iov.iov_len = (size_t)n;
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+        sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (fd >= 0)
-        sendto(fd, line, strlen(line), MSG_NOSIGNAL, (struct sockaddr *)&address, sizeof address);
-    fprintf(stderr, "jailmapd: error: stopped: %s\n", text);
+        close(fd);
 }
 
 void log_tick(uint64_t now, uint64_t *next)

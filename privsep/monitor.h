@@ -35,7 +35,7 @@ void monitor_unwatch(struct watched *watched);
 
 /* Monotonic milliseconds. */
 uint64_t monitor_now(void);
-/* The monitor cannot go on: an orderly end, with that exit status and these last words. */
+/* An orderly end, with that exit status and these last words; the first call counts. */
 __attribute__((format(printf, 2, 3))) void monitor_stop(int status, const char *format, ...);
 
 /* ---- launchers (launchers.c) ---- */
@@ -126,9 +126,10 @@ void children_stop(void);
 
 /* ---- log (log.c) ---- */
 
-void log_start(bool foreground);
-/* Writes one line itself, as the scribe has gone: at the very end only. */
-void log_last_words(const char *text);
+void log_start(bool to_standard_error);
+/* Writes one line of an error itself, as there is no scribe: before it starts, and at the very end.
+ */
+void log_directly(const char *text);
 /* Connects to syslogd anew. */
 void log_reopen(void);
 void log_tick(uint64_t now, uint64_t *next);
@@ -192,6 +193,20 @@ void status_changed(void);
 uint64_t status_tick(uint64_t now);
 void status_stop(void);
 
+/* ---- service manager (notify.c) ---- */
+
+/* Takes what it needs from the environment. */
+void notify_environment(void);
+/* Connects to the service manager, if there is one; before priv_confine(). */
+void notify_open(void);
+/* Lookups are answered, and by the configuration as it is now. */
+void notify_ready(void);
+/* Between this and notify_ready(), that is being changed. */
+void notify_reloading(void);
+void notify_stopping(void);
+/* Says that the main loop goes round. */
+uint64_t notify_tick(uint64_t now);
+
 /* ---- clients (clients.c) ---- */
 
 /* Takes one connection from a listening socket. 0, or the errno of accept(2). */
@@ -201,14 +216,18 @@ void clients_table_changed(size_t index);
 uint64_t clients_tick(uint64_t now);
 /* The most workers that there can be by the policy: a descriptor each. */
 unsigned clients_workers_most(void);
+/* Clients that workers have taken, and those of them that are still connected. */
+uint64_t clients_served(void);
+unsigned clients_connected(void);
 /* Says what was held back until now; at the end. */
 void clients_stop(void);
 
 /* ---- listeners (listen.c) ---- */
 
-/* Binds every socket of the policy; before priv_confine(). False with a message in why. */
+/* Takes what was inherited and binds every other socket of the policy; before priv_confine(). False
+ * with a message in why. */
 bool listen_bind(char *why, size_t len);
-/* The directory of that listener's socket. */
+/* The directory of that listener's socket; -1: whoever made it removes it. */
 int listen_dir(size_t listener);
 bool listen_start(void);
 void listen_stop(void);

@@ -55,7 +55,8 @@ static int keep_files(void)
         grants[n++] = (struct landlock_grant){root, LANDLOCK_MAY_READ};
         grants[n++] = (struct landlock_grant){MONITOR_RUNTIME, LANDLOCK_MAY_WRITE};
         for (size_t i = 0; i < monitor_policy->nlistens; i++)
-            grants[n++] = (struct landlock_grant){listen_dir(i), LANDLOCK_MAY_REMOVE};
+            if (listen_dir(i) >= 0)
+                grants[n++] = (struct landlock_grant){listen_dir(i), LANDLOCK_MAY_REMOVE};
         rc = landlock_enter(grants, n, LANDLOCK_NO_TCP);
     }
     if (root >= 0)

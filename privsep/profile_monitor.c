@@ -42,7 +42,11 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(read), 0, 1, {IS(0, MONITOR_INOTIFY)}, "changes of sources"},
 
     {SCMP_SYS(recvmsg), 0, 1, {IS(2, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)}, "bridge"},
-    {SCMP_SYS(sendmsg), 0, 1, {IS(2, MSG_DONTWAIT | MSG_NOSIGNAL)}, "bridge"},
+    {SCMP_SYS(sendmsg),
+     0,
+     1,
+     {IS(2, MSG_DONTWAIT | MSG_NOSIGNAL)},
+     "bridge; service manager; log socket, at the end"},
     {SCMP_SYS(socketpair), 0, 1, {IS(0, AF_UNIX)}, "bridge: of a new child; links to agents"},
     {SCMP_SYS(setsockopt), 0, 2, {IS(1, SOL_SOCKET), IS(2, SO_SNDBUF)}, "bridge: room"},
     {SCMP_SYS(setsockopt),
@@ -93,9 +97,8 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(renameat2), 0, 2, {IS(0, MONITOR_RUNTIME), IS(2, MONITOR_RUNTIME)}, "the same"},
     {SCMP_SYS(unlinkat), 0, 0, {{0}}, "status file and sockets, at the end"},
 
-    {SCMP_SYS(socket), 0, 1, {IS(0, AF_UNIX)}, "log socket; service manager"},
+    {SCMP_SYS(socket), 0, 1, {IS(0, AF_UNIX)}, "log socket"},
     {SCMP_SYS(connect), 0, 0, {{0}}, "log socket"},
-    {SCMP_SYS(sendto), 0, 0, {{0}}, "service manager"},
 
     {SCMP_SYS(getpid), 0, 0, {{0}}, "log lines"},
     MAY_CLOSE(3),

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -137,6 +138,16 @@ static long link_file(struct order *o)
     return syscall(SYS_linkat, AT_FDCWD, o->text, MONITOR_RUNTIME, "link", 0);
 }
 
+/* "PATH": as to a socket that it is not connected to. */
+static long send_to(struct order *o)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    strncpy(address.sun_path, o->text, sizeof address.sun_path - 1);
+    return syscall(SYS_sendto, fd, "x", 1, MSG_DONTWAIT | MSG_NOSIGNAL, &address, sizeof address);
+}
+
 const struct attempt own_attempts[] = {
     {"read_at", read_at},
     {"read_vector", read_vector},
@@ -151,5 +162,6 @@ const struct attempt own_attempts[] = {
     {"replace", replace},
     {"move", move},
     {"link_file", link_file},
+    {"send_to", send_to},
     {NULL, NULL},
 };

@@ -43,6 +43,7 @@ ATTEMPTS = [
     ("connect_inet", "connect_inet {port}", "connects to the network", KILLED, EACCES),
     ("socket_packet", "socket_packet", "makes a packet socket", KILLED, EPERM),
     ("socket_netlink", "socket_netlink", "makes a netlink socket", KILLED, None),
+    ("send_to_name", "send_to {scratch}/file", "sends to a socket by its name", KILLED, None),
     ("open_for_writing", "open_write {scratch}/file", "opens a file for writing", KILLED, EACCES),
     ("create_file", "open_create {scratch}/x", "makes a file elsewhere", KILLED, EACCES),
     ("create_like_status", "replace {scratch}/x", "makes a file elsewhere as it makes its status file", EACCES, EACCES),

@@ -388,6 +388,10 @@ WALLS = {
         line(MONITOR, '    {SCMP_SYS(epoll_wait), 0, 0,', '    {SCMP_SYS(clone), 0, 0, {{0}}, ""},\n    {SCMP_SYS(epoll_wait), 0, 0,'),
         ["sandbox monitor.fork"],
     ),
+    "the monitor sends to nobody by name": (
+        line(MONITOR, '    {SCMP_SYS(epoll_wait), 0, 0,', '    {SCMP_SYS(sendto), 0, 0, {{0}}, ""},\n    {SCMP_SYS(epoll_wait), 0, 0,'),
+        ["sandbox monitor.send_to_name"],
+    ),
     "the monitor reads no table": (
         line(MONITOR, "{SCMP_SYS(read), 0, 1, {IS(0, MONITOR_INOTIFY)}", "{SCMP_SYS(read), 0, 0, {{0}}"),
         ["sandbox monitor.read_*"],
