@@ -110,11 +110,12 @@ static bool give(int fd, char *why, size_t len)
         i++;
     if (i == monitor_policy->nlistens)
         snprintf(why, len,
-                 "listens on \"%s\", which no listen section names; add listen \"%s\" { }, "
+                 "listens on \"%.200s\", which no listen section names; add listen "
+                 "\"%.200s\" { }, "
                  "or do not pass it",
                  path, path);
     else if (sockets[i] >= 0)
-        snprintf(why, len, "listens on \"%s\", as one before it does; pass one only", path);
+        snprintf(why, len, "listens on \"%.200s\", as one before it does; pass one only", path);
     else if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0)
         snprintf(why, len, "does not become non-blocking: %s", strerror(errno));
     else {
