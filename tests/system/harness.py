@@ -219,6 +219,8 @@ REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|Sanitizer CHECK failed|
 
 # With which the reasons of skipped tests begin that such programs do not allow.
 NOT_SANITIZED = "not with sanitizers"
+# And with which those begin that need what a machine may not have.
+NOT_HERE = "not on this machine"
 
 
 @functools.cache

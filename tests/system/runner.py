@@ -89,7 +89,7 @@ class Lines(unittest.TestResult):
 
     def addSkip(self, test, reason):
         self.reason = reason
-        self.excused += reason.startswith(harness.NOT_SANITIZED)
+        self.excused += reason.startswith((harness.NOT_SANITIZED, harness.NOT_HERE))
 
     def stopTest(self, test):
         self.problems += harness.sanitizer_reports()
