@@ -28,7 +28,7 @@ static const struct command {
     const char *usage;
 } commands[] = {
     {"query", ctl_query, "query [-s SOCKET] TYPE:NAME KEY..."},
-    {"status", ctl_status, "status [-d DIR]"},
+    {"status", ctl_status, "status [-d DIR] [--json | --prometheus] [--watch[=SECONDS]]"},
     {"sandbox", ctl_sandbox, "sandbox [-a] [-d DIR]"},
     {"import", run_import, "import [-c DIR] [-l SOCKET | --diff [-f FILE]] [--postconf=PATH]"},
 };

@@ -98,6 +98,7 @@ enum kind {
     KIND_BRIDGE,
     KIND_LINKED, /* a worker with an agent */
     KIND_CLIENT,
+    KIND_ASKER, /* somebody on a control socket */
     KIND_LISTENER,
     KIND_STARTER, /* of jailmapd: master(8)'s status socket */
     KIND_SEALED,
@@ -131,6 +132,8 @@ struct design {
     bool inner;            /* a child of a launcher, not of the monitor */
     bool environment;      /* may still have what it was started with in its memory */
     bool keeps;            /* its descriptors to itself: they are close-on-exec */
+    bool counts;           /* maps one page of counters, to be written */
+    bool sums;             /* maps such pages, to be read */
     unsigned own;          /* namespaces that it must not share with the monitor */
     const char *landlock;  /* what it forbids */
     uint64_t capabilities; /* bits */

@@ -91,6 +91,9 @@ static void classify_unix(const struct view *v, struct descriptor *d, int fd)
     if (option(fd, SO_ACCEPTCONN) == 1) {
         d->kind = KIND_LISTENER;
         snprintf(d->text, sizeof d->text, "listening on %s", own);
+    } else if (option(fd, SO_TYPE) == SOCK_SEQPACKET && own[0] != '\0') {
+        d->kind = KIND_ASKER;
+        snprintf(d->text, sizeof d->text, "uid %u on %s", (unsigned)peer.uid, own);
     } else if (option(fd, SO_TYPE) == SOCK_SEQPACKET) {
         classify_pair(v, d, peer.pid);
     } else if (option(fd, SO_TYPE) == SOCK_STREAM && own[0] != '\0') {

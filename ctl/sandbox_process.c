@@ -7,12 +7,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
 #include <unistd.h>
 
-#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define SEALS      (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define PAGE_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
+#define PAGE_NAME  " /memfd:jailmap-counters" /* the monitor's word: no helper can make one */
 
 FILE *process_open(const struct page *page, const char *name)
 {
@@ -294,7 +297,7 @@ static bool report_limits(struct page *page, const struct design *design)
 
 /* ---- memory ---- */
 
-static bool sealed_mapping(const struct page *page, const char *range)
+static bool sealed_mapping(const struct page *page, const char *range, int wanted)
 {
     char path[320];
     int fd, seals;
@@ -305,14 +308,14 @@ static bool sealed_mapping(const struct page *page, const char *range)
         return errno == ENOENT; /* unmapped meanwhile */
     seals = fcntl(fd, F_GET_SEALS);
     close(fd);
-    return (seals & SEALS) == SEALS;
+    return (seals & wanted) == wanted;
 }
 
 /* Memory that can be written and executed would be the way to run other code. */
-static bool report_memory(struct page *page)
+static bool report_memory(struct page *page, const struct design *design)
 {
     char line[4400], range[64], rights[8];
-    int images = 0, open_images = 0, code = 0;
+    int images = 0, open_images = 0, code = 0, pages = 0, open_pages = 0;
     FILE *fp = process_open(page, "maps");
 
     if (fp == NULL)
@@ -321,21 +324,29 @@ static bool report_memory(struct page *page)
         if (sscanf(line, "%63s %7s", range, rights) != 2)
             continue;
         code += strchr(rights, 'w') != NULL && strchr(rights, 'x') != NULL;
-        if (strstr(line, " /memfd:") != NULL) {
+        if (strstr(line, PAGE_NAME) != NULL) {
+            pages++;
+            open_pages += (strchr(rights, 'w') != NULL && !design->counts) ||
+                          !sealed_mapping(page, range, PAGE_SEALS);
+        } else if (strstr(line, " /memfd:") != NULL) {
             images++;
-            open_images += strchr(rights, 'w') != NULL || !sealed_mapping(page, range);
+            open_images += strchr(rights, 'w') != NULL || !sealed_mapping(page, range, SEALS);
         }
     }
     fclose(fp);
+    page_fact(page, "memory", "%s writable and executable", code > 0 ? "some is" : "none is");
     if (images > 0)
-        page_fact(page, "memory", "%s writable and executable; images mapped: %d",
-                  code > 0 ? "some is" : "none is", images);
-    else
-        page_fact(page, "memory", "%s writable and executable", code > 0 ? "some is" : "none is");
+        page_fact(page, "", "images mapped: %d", images);
+    if (pages > 0)
+        page_fact(page, "", "pages of counters mapped: %d, to be %s", pages,
+                  design->counts ? "written" : "read");
     if (code > 0)
         page_weaker(page, "it has memory that it can write and execute");
     if (open_images > 0)
         page_weaker(page, "images that are mapped and writable, or not sealed: %d", open_images);
+    if (pages > (design->counts ? 1 : design->sums ? INT_MAX : 0) || open_pages > 0)
+        page_weaker(page, "pages of counters that it should not have, or not so: %d",
+                    open_pages > 0 ? open_pages : pages);
     return true;
 }
 
@@ -441,7 +452,7 @@ bool report_process(struct page *page, const struct daemon *daemon, const struct
     if (good) {
         report_landlock(page, daemon, design);
         good = report_spaces(page, daemon, design) && report_limits(page, design) &&
-               report_memory(page) && report_traceable(page, s, design) &&
+               report_memory(page, design) && report_traceable(page, s, design) &&
                report_environment(page, design) && report_descriptors(page, daemon, design);
     }
     free(s);

@@ -1130,6 +1130,7 @@ static struct policy *take(struct reading *r, bool (*read_all)(struct reading *r
         return NULL;
     }
     r->policy->loaders = 8;
+    r->policy->control_gid = POLICY_NO_GROUP;
     r->words.keep_file = keep_file;
     r->words.context = r->policy;
     if (!read_all(r, what) || !finish(r)) {

@@ -12,6 +12,7 @@ static const struct config_option global[] = {
     {"runtime-dir", VALUE_PATH, AT(, runtime_dir), 0, 0, NULL, {NULL}},
     {"libexec-dir", VALUE_PATH, AT(, libexec_dir), 0, 0, NULL, {NULL}},
     {"sandbox", VALUE_WORD, AT(, strict), 0, 0, "available or strict", {"available", "strict"}},
+    {"control-group", VALUE_GROUP, AT(, control_gid), 0, 0, NULL, {NULL}},
     {"loaders", VALUE_NUMBER, AT(, loaders), 1, 64, "1 to 64", {NULL}},
 };
 

@@ -18,6 +18,7 @@
 #include "proto/slice.h"
 
 #define POLICY_NO_OWNER ((uid_t)-1)
+#define POLICY_NO_GROUP ((gid_t)-1)
 
 /* Where something stands, for messages. Line 0: it does not, and the default holds. */
 struct policy_place {
@@ -75,6 +76,7 @@ struct policy {
     char *user;
     uid_t uid;
     gid_t gid;
+    gid_t control_gid; /* whose members may ask for the status; POLICY_NO_GROUP: root alone may */
     char *runtime_dir;
     char *libexec_dir;
     bool strict;      /* every wall of the sandbox, or no start */

@@ -27,6 +27,7 @@ static struct agent {
     struct log_limit limit;
     char trouble[512]; /* why it does not answer now; empty: it does */
     time_t trouble_since;
+    uint32_t told; /* see census_edition() */
 } * agents;
 
 static size_t index_of(const struct agent *a)
@@ -38,7 +39,8 @@ static void set_trouble(struct agent *a, const char *why)
 {
     snprintf(a->trouble, sizeof a->trouble, "%s", why);
     a->trouble_since = time(NULL);
-    status_changed();
+    a->told = 0;
+    census_changed();
 }
 
 /* EVENT: event; text. A claim of the agent about its source. */
@@ -142,10 +144,25 @@ static void stop(struct agent *a)
     a->child = NULL;
 }
 
-const char *agent_trouble(size_t index, time_t *since)
+bool agents_tell(void)
 {
-    *since = agents[index].trouble_since;
-    return agents[index].trouble[0] != '\0' ? agents[index].trouble : NULL;
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        struct agent *a = &agents[i];
+        struct msg_agent_state body = {.since = (uint64_t)a->trouble_since,
+                                       .table = (uint32_t)i,
+                                       .started = (uint32_t)a->version,
+                                       .pid = a->child != NULL ? (uint32_t)a->child->pid : 0};
+
+        if (a->trouble_since == 0 || a->told == census_edition()) /* none was ever needed, or so */
+            continue;
+        if (!census_tell(MSG_AGENT_STATE, &body, a->trouble, NULL))
+            return false;
+        if (a->child != NULL && a->child->pid == 0)
+            census_changed(); /* that it has one will be news */
+        else
+            a->told = census_edition();
+    }
+    return true;
 }
 
 uint64_t agent_version(size_t index)

@@ -83,8 +83,16 @@ struct compartment {
     gid_t groups[]; /* of the peer */
 };
 
+/* What is told of to the census by a number: no two workers have the same at a time. */
+struct place {
+    struct worker *worker; /* NULL: nobody's now */
+    uint32_t paged, told;  /* see census_edition(): it has its page; it knows the rest */
+};
+
 struct worker {
     struct child *child;
+    size_t place;
+    uint32_t slots; /* of its counters */
     struct compartment *compartment;
     struct grant *grants;
     struct client *clients; /* as many as one worker may have; the index is the client's number */
@@ -98,6 +106,8 @@ struct worker {
 static uint64_t served_in_all;
 static struct compartment *compartments;
 static struct worker *workers;
+static struct place *places;
+static size_t nplaces;
 
 static const struct policy_listen *listen_of(const struct compartment *c)
 {
@@ -157,6 +167,99 @@ static bool is_client(const struct worker *w, uint32_t number)
     return number < listen_of(w->compartment)->clients_per_worker && w->clients[number].used;
 }
 
+/* ---- places ---- */
+
+static bool take_place(struct worker *w)
+{
+    struct place *grown;
+
+    for (w->place = 0; w->place < nplaces && places[w->place].worker != NULL; w->place++)
+        ;
+    if (w->place == nplaces) {
+        grown = realloc(places, (nplaces + 1) * sizeof *grown);
+        if (grown == NULL)
+            return false;
+        places = grown;
+        nplaces++;
+    }
+    places[w->place] = (struct place){.worker = w};
+    return true;
+}
+
+/* There is news of it, or of its end. */
+static void place_news(size_t place)
+{
+    places[place].told = 0;
+    census_changed();
+}
+
+static void leave_place(const struct worker *w)
+{
+    if (w->place < nplaces && places[w->place].worker == w) {
+        places[w->place].worker = NULL;
+        place_news(w->place);
+    }
+}
+
+/* A page for its counters: the worker's end first, since it must not get one after the other while
+ * the census takes none. */
+static bool tell_page(struct place *p)
+{
+    struct worker *w = p->worker;
+    struct msg_counters counters = {w->slots, 0};
+    struct msg_page page = {(uint32_t)w->place, (uint32_t)w->compartment->peer.uid,
+                            (uint32_t)w->compartment->peer.listener, w->slots};
+    int writer, reader;
+    bool told;
+
+    if (!census_page(w->slots, &writer, &reader))
+        return false;
+    told = child_send(w->child, MSG_COUNTERS, &counters, NULL, 0, &writer) &&
+           census_tell(MSG_PAGE, &page, NULL, &reader);
+    close(writer);
+    close(reader);
+    if (told)
+        p->paged = census_edition();
+    return told;
+}
+
+static bool tell_worker(const struct place *p)
+{
+    const struct worker *w = p->worker;
+    struct msg_worker_state body = {(uint32_t)w->place, w->nclients, w->served,
+                                    (uint32_t)w->child->pid};
+
+    return census_tell(MSG_WORKER_STATE, &body, NULL, NULL);
+}
+
+bool clients_tell(void)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < nplaces; i++) {
+        struct place *p = &places[i];
+        struct msg_ended ended = {(uint32_t)i};
+
+        if (p->told == census_edition() && (p->worker == NULL || p->paged == p->told))
+            continue;
+        /* Each page that a worker has not even taken is memory, as with images. */
+        if (p->worker != NULL && p->paged != census_edition() &&
+            (child_backlog(p->worker->child) || !tell_page(p))) {
+            all = false;
+            continue;
+        }
+        if (p->worker != NULL ? !tell_worker(p) : !census_tell(MSG_ENDED, &ended, NULL, NULL))
+            return false;
+        if (p->worker != NULL && p->worker->child->pid == 0)
+            all = false; /* that it has one will be news */
+        else
+            p->told = census_edition();
+    }
+    if (!all)
+        census_changed();
+    return true;
+}
+
 /* ---- grants ---- */
 
 static uint32_t features_of(const struct table_type_info *type)
@@ -172,7 +275,8 @@ static bool send_table(struct worker *w, size_t index, enum bridge_kind kind, in
                              .flags = type->flags,
                              .features = features_of(type),
                              .answered_by = table_answered_by(index),
-                             .limit = monitor_policy->tables[index].limit};
+                             .limit = monitor_policy->tables[index].limit,
+                             .table = (uint32_t)index};
 
     return child_send(w->child, MSG_TABLE, &body, NULL, 0, &fd);
 }
@@ -188,12 +292,13 @@ static bool tell_image(struct worker *w, size_t index)
     if (by & KIND_IMAGE)
         return send_table(w, index, KIND_IMAGE, table_image(index));
     if (by & KIND_LINK)
-        return child_send(
-            w->child, MSG_TABLE_KIND,
-            &(struct msg_table_kind){ref, type->flags, features_of(type), by, conf->limit}, NULL, 0,
-            NULL);
+        return child_send(w->child, MSG_TABLE_KIND,
+                          &(struct msg_table_kind){ref, type->flags, features_of(type), by,
+                                                   conf->limit, (uint32_t)index},
+                          NULL, 0, NULL);
     return child_send(w->child, MSG_TABLE_ERROR,
-                      &(struct msg_table_error){ref, PM_RETRY, type->flags}, NULL, 0, NULL);
+                      &(struct msg_table_error){ref, PM_RETRY, type->flags, (uint32_t)index}, NULL,
+                      0, NULL);
 }
 
 static bool tell_link(struct worker *w, size_t index, uint64_t agent)
@@ -295,7 +400,7 @@ static void handle_open(struct worker *w, const struct bridge_msg *msg)
         return;
     }
     if (policy_decide(monitor_policy, &w->compartment->peer, name, &index) != POLICY_APPROVE) {
-        struct msg_table_error body = {open->ref, PM_DENY, 0};
+        struct msg_table_error body = {open->ref, PM_DENY, 0, 0};
 
         log_denied(w, open->client, name);
         if (!child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL))
@@ -319,6 +424,7 @@ static void take_client(struct worker *w, uint32_t number, const struct client *
     w->nclients++;
     w->compartment->clients++;
     w->idle_since = monitor_now();
+    place_news(w->place);
 }
 
 static void drop_client(struct worker *w, uint32_t number)
@@ -327,6 +433,7 @@ static void drop_client(struct worker *w, uint32_t number)
     w->nclients--;
     w->compartment->clients--;
     w->idle_since = monitor_now();
+    place_news(w->place);
 }
 
 /* CLOSED: client. */
@@ -417,6 +524,7 @@ static void free_worker(struct worker *w)
     while (*at != w)
         at = &(*at)->next;
     *at = w->next;
+    leave_place(w);
     c->workers--;
     c->clients -= w->nclients;
     if (c->worn == w)
@@ -466,8 +574,13 @@ static struct worker *start_worker(struct compartment *c)
                            .file_size = 0,
                            .memory = WORKER_MEMORY + 2 * l->max_pending,
                            .cpu_seconds = SPAWN_UNLIMITED};
-    struct msg_serve serve = {l->max_pending, l->max_request, l->request_timeout, l->answer_timeout,
-                              l->greeting};
+    struct msg_serve serve = {l->max_pending,
+                              l->max_request,
+                              l->request_timeout,
+                              l->answer_timeout,
+                              l->greeting,
+                              (uint32_t)monitor_policy->ntables,
+                              0};
     struct worker *w = calloc(1, sizeof *w);
     char title[192];
 
@@ -476,10 +589,11 @@ static struct worker *start_worker(struct compartment *c)
         w->grants = calloc(monitor_policy->ntables + 1, sizeof *w->grants);
         w->clients = calloc(l->clients_per_worker, sizeof *w->clients);
     }
-    if (w != NULL && w->grants != NULL && w->clients != NULL)
+    if (w != NULL && w->grants != NULL && w->clients != NULL && take_place(w))
         w->child = child_start(&worker_ops, w, HELPER_WORKER, &limits, title);
     if (w == NULL || w->child == NULL) {
         if (w != NULL) {
+            leave_place(w);
             free(w->grants);
             free(w->clients);
         }
@@ -488,6 +602,7 @@ static struct worker *start_worker(struct compartment *c)
         return NULL;
     }
     w->compartment = c;
+    w->slots = serve.slots;
     w->idle_since = monitor_now();
     w->again_at = NEVER;
     w->next = workers;
@@ -495,6 +610,7 @@ static struct worker *start_worker(struct compartment *c)
     c->workers++;
     child_send(w->child, MSG_SERVE, &serve, NULL, 0, NULL);
     w->child->state = STATE_SERVE;
+    tell_page(&places[w->place]); /* before its first client, so that nothing is counted late */
     return w;
 }
 

@@ -1,6 +1,6 @@
 /*
  * jailmapd, the monitor: reads the policy, binds the sockets, drops what it does not need, and then
- * passes connections and descriptors between clients, workers, loaders, agents and the scribe. Runs
+ * passes connections and descriptors between clients, workers, loaders, agents and the rest. Runs
  * as root with a handful of capabilities. It may do what monitor.h says; it must never parse a byte
  * that a client or a table supplied.
  */
@@ -54,9 +54,9 @@ static struct walls walls;
 static char last_words[512];
 
 static const char *const helper_names[HELPERS] = {
-    [HELPER_WORKER] = "jailmap-worker",     [HELPER_LOADER] = "jailmap-loader",
-    [HELPER_SCRIBE] = "jailmap-scribe",     [HELPER_AGENT_NSS] = "jailmap-agent-nss",
-    [HELPER_LAUNCHER] = "jailmap-launcher",
+    [HELPER_WORKER] = "jailmap-worker",       [HELPER_LOADER] = "jailmap-loader",
+    [HELPER_SCRIBE] = "jailmap-scribe",       [HELPER_CENSUS] = "jailmap-census",
+    [HELPER_AGENT_NSS] = "jailmap-agent-nss", [HELPER_LAUNCHER] = "jailmap-launcher",
 };
 
 bool monitor_watch(struct watched *watched, uint32_t events)
@@ -100,6 +100,7 @@ __attribute__((format(printf, 2, 3))) static _Noreturn void die(int status, cons
         log_directly(text);
     if (locked) {
         listen_stop();
+        control_stop();
         unlinkat(MONITOR_RUNTIME, SANDBOX_FILE, 0);
         unlinkat(MONITOR_RUNTIME, PID_FILE, 0);
     }
@@ -440,8 +441,9 @@ static int time_to_wait(void)
     next = earlier(next, agents_tick(now));
     next = earlier(next, clients_tick(now));
     next = earlier(next, listen_tick(now));
-    next = earlier(next, status_tick(now));
     next = earlier(next, notify_tick(now));
+    next = earlier(next, control_tick(now));
+    next = earlier(next, census_tick(now)); /* last: what the others have to tell is told */
     if (next == NEVER)
         return -1;
     return next <= now ? 0 : next - now > 60000 ? 60000 : (int)(next - now);
@@ -617,6 +619,8 @@ static void start_confined(void)
     if (!listen_bind(why, sizeof why))
         die(EX_CONFIG, "%s", why);
     notify_open();
+    if (!control_bind(why, sizeof why))
+        die(EX_OSERR, "%s", why);
     start_loop();
     if (priv_confine(&walls) != 0)
         die(EX_OSERR, "cannot give up privileges: %s", strerror(errno));
@@ -631,7 +635,7 @@ static int stop(void)
 {
     notify_stopping();
     listen_stop();
-    status_stop();
+    control_stop();
     clients_stop();
     children_stop();
     unlinkat(MONITOR_RUNTIME, SANDBOX_FILE, 0);
@@ -674,8 +678,9 @@ int main(int argc, char **argv)
     start_confined();
     to_standard_error = options.foreground && !options.by_master;
     log_start(to_standard_error);
-    status_start();
-    if (!agents_start() || !tables_start() || !listen_start() ||
+    census_start();
+    census_policy("");
+    if (!agents_start() || !tables_start() || !listen_start() || !control_start() ||
         (given.status >= 0 && !master_watch(given.status)))
         die(EX_OSERR, "cannot start: %s", strerror(errno));
     say_ready(to_standard_error, parent);

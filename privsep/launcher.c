@@ -1,10 +1,11 @@
 /*
  * jailmap-launcher: starts the helpers. The monitor starts two of them, which it alone speaks to:
- * one inside the jail for workers, loaders and the scribe, one outside for agents. Each begins as
- * root and, before it starts anything, has become the unprivileged user, without a capability, in
- * the jail if that is its place, and behind a filter and Landlock; what it starts is born there, as
- * a child of the monitor. It may clone itself and execute the helpers that it has as descriptors;
- * it must never read anything but the monitor's requests, or wait for what it has started.
+ * one inside the jail for workers, loaders, the scribe and the census, one outside for agents. Each
+ * begins as root and, before it starts anything, has become the unprivileged user, without a
+ * capability, in the jail if that is its place, and behind a filter and Landlock; what it starts is
+ * born there, as a child of the monitor. It may clone itself and execute the helpers that it has as
+ * descriptors; it must never read anything but the monitor's requests, or wait for what it has
+ * started.
  */
 #include <errno.h>
 #include <fcntl.h>

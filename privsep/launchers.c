@@ -30,9 +30,9 @@ static struct launcher {
     int fd;
     pid_t pid;
     struct child *child;
-} launchers[PLACES] = {
-    [IN_JAIL] = {.title = "jailmap-launcher: jail", .children = "workers, loaders and the scribe"},
-    [OUTSIDE] = {.title = "jailmap-launcher: agents", .children = "agents"}};
+} launchers[PLACES] = {[IN_JAIL] = {.title = "jailmap-launcher: jail",
+                                    .children = "workers, loaders, the scribe and the census"},
+                       [OUTSIDE] = {.title = "jailmap-launcher: agents", .children = "agents"}};
 
 static enum place place_of(enum helper helper)
 {

@@ -20,7 +20,8 @@ enum bridge_role {
     ROLE_LOADER = 4,
     ROLE_SCRIBE = 8,
     ROLE_AGENT = 16,
-    ROLE_LAUNCHER = 32
+    ROLE_LAUNCHER = 32,
+    ROLE_CENSUS = 64
 };
 
 /* States of a conversation, as bits. BEGIN: before the child has its work. SERVE: it has. DRAIN: it
@@ -69,6 +70,8 @@ struct msg_serve {
     uint32_t request_timeout; /* seconds */
     uint32_t answer_timeout;  /* seconds */
     uint32_t greeting;        /* 1: new clients are greeted */
+    uint32_t slots;           /* of its counters: see server/counters.h */
+    uint32_t zero;
 };
 struct msg_client {
     uint32_t client;  /* the monitor's number for this connection */
@@ -87,6 +90,7 @@ struct msg_table {
     uint32_t features;    /* bits of enum bridge_feature */
     uint32_t answered_by; /* enum bridge_kind: all that answers this table */
     struct key_limit limit;
+    uint32_t table; /* the monitor's index of it */
 };
 struct msg_table_kind { /* what has changed of a table that no descriptor comes with */
     uint32_t ref;
@@ -94,11 +98,13 @@ struct msg_table_kind { /* what has changed of a table that no descriptor comes 
     uint32_t features;
     uint32_t answered_by; /* without KIND_IMAGE: let go of the image */
     struct key_limit limit;
+    uint32_t table;
 };
 struct msg_table_error {
     uint32_t ref;
     uint32_t status; /* PM_DENY, or PM_RETRY until a TABLE for the same ref follows */
     uint32_t flags;
+    uint32_t table; /* without PM_DENY */
 };
 struct msg_open {
     uint32_t ref;
@@ -178,6 +184,62 @@ struct msg_started {
     uint32_t error; /* errno, if there is no child of that pid */
 };
 
+struct msg_counters { /* the page that the worker is to count on */
+    uint32_t slots;
+    uint32_t zero;
+};
+/* What the census is told of. Times are seconds since the epoch; 0: there is none. */
+struct msg_daemon { /* tail: version */
+    uint64_t since;
+    uint32_t pid;
+    uint32_t zero;
+};
+struct msg_policy { /* tail: why the last attempt to read it has failed; empty: it has not */
+    uint64_t since; /* when it was read, or the attempt was made */
+};
+struct msg_listener { /* tail: path */
+    uint32_t listener;
+    uint32_t workers; /* most for one uid */
+    uint32_t clients; /* most in one worker */
+    uint32_t max_use;
+};
+struct msg_table_name { /* tail: canonical name */
+    uint32_t table;
+};
+struct msg_table_state { /* tail: why it cannot be loaded; empty: it can */
+    uint64_t since, loaded;
+    uint64_t generation, entries, bytes; /* of the image */
+    uint32_t table;
+    uint32_t answered_by; /* 0: not known yet */
+    uint32_t has_image;
+    uint32_t waiting; /* 1: a writer has the source */
+};
+struct msg_agent_state { /* tail: why it does not answer; empty: it does, or is not needed */
+    uint64_t since;
+    uint32_t table;
+    uint32_t pid;     /* 0: none runs */
+    uint32_t started; /* so many, in all */
+    uint32_t zero;
+};
+struct msg_page { /* a worker has taken that place; with what it counts on, to be read */
+    uint32_t place;
+    uint32_t uid;
+    uint32_t listener;
+    uint32_t slots;
+};
+struct msg_worker_state {
+    uint32_t place;
+    uint32_t clients; /* now */
+    uint32_t served;
+    uint32_t pid;
+};
+struct msg_ended { /* nobody has that place */
+    uint32_t place;
+};
+struct msg_asked {
+    uint32_t uid;
+};
+
 /* name, number, from, to, fixed part, longest tail, descriptors, states in which it is legal */
 #define BRIDGE_MESSAGES(X)                                                                         \
     X(SERVE, 1, ROLE_MONITOR, ROLE_WORKER, msg_serve, 0, 0, STATE_BEGIN)                           \
@@ -205,7 +267,20 @@ struct msg_started {
     X(START, 21, ROLE_MONITOR, ROLE_LAUNCHER, msg_start, BRIDGE_TEXT_MAX, 1, STATE_SERVE)          \
     X(STARTED, 22, ROLE_LAUNCHER, ROLE_MONITOR, msg_started, 0, 0, STATE_SERVE)                    \
     X(DRAIN, 23, ROLE_MONITOR, ROLE_WORKER, msg_drain, 0, 0, STATE_SERVE)                          \
-    X(HANDBACK, 24, ROLE_WORKER, ROLE_MONITOR, msg_handback, 0, 1, STATE_DRAIN)
+    X(HANDBACK, 24, ROLE_WORKER, ROLE_MONITOR, msg_handback, 0, 1, STATE_DRAIN)                    \
+    X(COUNTERS, 40, ROLE_MONITOR, ROLE_WORKER, msg_counters, 0, 1, STATE_SERVE)                    \
+    X(DAEMON, 41, ROLE_MONITOR, ROLE_CENSUS, msg_daemon, BRIDGE_TEXT_MAX, 0, STATE_SERVE)          \
+    X(POLICY, 42, ROLE_MONITOR, ROLE_CENSUS, msg_policy, BRIDGE_TEXT_MAX, 0, STATE_SERVE)          \
+    X(LISTENER, 43, ROLE_MONITOR, ROLE_CENSUS, msg_listener, BRIDGE_TEXT_MAX, 0, STATE_SERVE)      \
+    X(TABLE_NAME, 44, ROLE_MONITOR, ROLE_CENSUS, msg_table_name, BRIDGE_NAME_MAX, 0, STATE_SERVE)  \
+    X(TABLE_STATE, 45, ROLE_MONITOR, ROLE_CENSUS, msg_table_state, BRIDGE_TEXT_MAX, 0,             \
+      STATE_SERVE)                                                                                 \
+    X(AGENT_STATE, 46, ROLE_MONITOR, ROLE_CENSUS, msg_agent_state, BRIDGE_TEXT_MAX, 0,             \
+      STATE_SERVE)                                                                                 \
+    X(PAGE, 47, ROLE_MONITOR, ROLE_CENSUS, msg_page, 0, 1, STATE_SERVE)                            \
+    X(WORKER_STATE, 48, ROLE_MONITOR, ROLE_CENSUS, msg_worker_state, 0, 0, STATE_SERVE)            \
+    X(ENDED, 49, ROLE_MONITOR, ROLE_CENSUS, msg_ended, 0, 0, STATE_SERVE)                          \
+    X(ASKED, 50, ROLE_MONITOR, ROLE_CENSUS, msg_asked, 0, 1, STATE_SERVE)
 
 enum bridge_type {
 #define X(name, number, from, to, fixed, tail, fds, states) MSG_##name = (number),

@@ -160,8 +160,8 @@ void table_spoiled(size_t index, const char *why);
 void table_touched(size_t index, uint64_t now);
 uint64_t tables_tick(uint64_t now);
 void tables_check_all(void);
-/* Writes what `jailmap status` shows of every table, one line each. */
-bool tables_describe(int fd);
+/* Tells the census what is new of every table. False: it does not take more now. */
+bool tables_tell(void);
 
 /* ---- agents (agents.c) ---- */
 
@@ -172,8 +172,8 @@ void agent_need(size_t index, bool needed);
 uint64_t agent_version(size_t index);
 /* Makes a link to the agent. Returns the worker's end, which is the caller's; -1: not now. */
 int agent_link(size_t index);
-/* Why it does not answer, and since when; NULL: it does, or none is needed. */
-const char *agent_trouble(size_t index, time_t *since);
+/* As tables_tell(). */
+bool agents_tell(void);
 uint64_t agents_tick(uint64_t now);
 
 /* ---- watch (watch.c) ---- */
@@ -185,13 +185,40 @@ void watch_begin(size_t index);
 void watch_step(void *index, int dir, const char *name);
 void watch_end(size_t index);
 
-/* ---- status (status.c) ---- */
+/* ---- memory (memfd.c) ---- */
 
-void status_start(void);
-/* Something is different: the file is written soon. */
-void status_changed(void);
-uint64_t status_tick(uint64_t now);
-void status_stop(void);
+/* Empty, to be sealed one day, and close-on-exec; the caller's. -1 with errno. */
+int memfd_make(const char *name);
+/* Puts these seals on it for good. Returns another descriptor of it, to be read only; -1 with a
+ * constant text in why. */
+int memfd_seal(int fd, int seals, const char **why);
+
+/* ---- census (census.c) ---- */
+
+void census_start(void);
+/* Changes with each census that starts, and is never 0 then. Whoever tells it something notes the
+ * edition that was told, and forgets it (0) when there is news: so each census hears everything. */
+uint32_t census_edition(void);
+/* There is news: tables_tell() and the like are called soon. */
+void census_changed(void);
+/* tail: NULL: none; fd: NULL: none. False: it does not take more now, and comes back. */
+bool census_tell(enum bridge_type type, const void *body, const char *tail, const int *fd);
+/* The configuration was read, or, with why not, was not. */
+void census_policy(const char *failure);
+/* A page of counters: a descriptor for the worker, and one for the census that can only be read.
+ * Both are the caller's. False: there is none now. */
+bool census_page(uint32_t slots, int *writer, int *reader);
+/* Somebody who may asks for the status. The connection stays the caller's. False: not now. */
+bool census_asked(int fd, uid_t uid);
+uint64_t census_tick(uint64_t now);
+
+/* ---- control sockets (control.c) ---- */
+
+/* Before priv_confine(). False with a message in why. */
+bool control_bind(char *why, size_t len);
+bool control_start(void);
+uint64_t control_tick(uint64_t now);
+void control_stop(void);
 
 /* ---- service manager (notify.c) ---- */
 
@@ -213,6 +240,8 @@ uint64_t notify_tick(uint64_t now);
 int client_accept(size_t listener, int listen_fd, uint64_t now);
 /* A table has something new to tell to the workers that asked for it. */
 void clients_table_changed(size_t index);
+/* As tables_tell(): of workers. */
+bool clients_tell(void);
 uint64_t clients_tick(uint64_t now);
 /* The most workers that there can be by the policy: a descriptor each. */
 unsigned clients_workers_most(void);

@@ -57,6 +57,7 @@ extern const struct profile profile_launcher;
 extern const struct profile profile_anchor;
 extern const struct profile profile_worker;
 extern const struct profile profile_scribe;
+extern const struct profile profile_census;
 extern const struct profile profile_agent_nss;
 
 /* By what the source is read with. */

@@ -20,7 +20,6 @@
 
 /* Landlock says where; without it this does. */
 #define CHANGING (O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY))
-#define REPLACE  (O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC)
 #define STANDARD SCMP_A1(SCMP_CMP_LE, STDERR_FILENO, 0)
 /* A number of 8 or more has one of these bits. A filter sees 64 bits of it and the kernel takes 32,
  * so to compare it as a whole would let 2^32 + 4 pass for a large one. */
@@ -66,7 +65,11 @@ static const struct profile_rule rules[] = {
 
     {SCMP_SYS(accept4), 0, 0, {{0}}, "clients"},
     {SCMP_SYS(getsockopt), 0, 2, {IS(1, SOL_SOCKET), IS(2, SO_PEERCRED)}, "clients: who is it?"},
-    {SCMP_SYS(getsockopt), 0, 2, {IS(1, SOL_SOCKET), IS(2, SO_PEERGROUPS)}, "clients: its groups"},
+    {SCMP_SYS(getsockopt),
+     0,
+     2,
+     {IS(1, SOL_SOCKET), IS(2, SO_PEERGROUPS)},
+     "clients: its groups; control sockets: is it a member of control-group?"},
 
     {SCMP_SYS(openat),
      0,
@@ -86,19 +89,17 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(inotify_add_watch), 0, 1, {IS(0, MONITOR_INOTIFY)}, "sources: changes"},
     {SCMP_SYS(inotify_rm_watch), 0, 1, {IS(0, MONITOR_INOTIFY)}, "the same"},
 
-    {SCMP_SYS(memfd_create), 0, 0, {{0}}, "images"},
-    {SCMP_SYS(fcntl), 0, 1, {IS(1, F_ADD_SEALS)}, "images"},
-    {SCMP_SYS(fcntl), 0, 1, {IS(1, F_GET_SEALS)}, "images"},
+    {SCMP_SYS(memfd_create), 0, 0, {{0}}, "images, counters"},
+    {SCMP_SYS(fcntl), 0, 1, {IS(1, F_ADD_SEALS)}, "images, counters"},
+    {SCMP_SYS(fcntl), 0, 1, {IS(1, F_GET_SEALS)}, "images, counters"},
+    {SCMP_SYS(ftruncate), 0, 0, {{0}}, "counters: the size of a page"},
 
-    {SCMP_SYS(openat), 0, 2, {IS(0, MONITOR_RUNTIME), IS(2, REPLACE)}, "status file"},
-    {SCMP_SYS(write), 0, 0, {{0}}, "status file; to whoever started it, that it is ready"},
-    {SCMP_SYS(lseek), 0, 0, {{0}}, "status file: dprintf"},
-    {SCMP_SYS(renameat), 0, 2, {IS(0, MONITOR_RUNTIME), IS(2, MONITOR_RUNTIME)}, "status file"},
-    {SCMP_SYS(renameat2), 0, 2, {IS(0, MONITOR_RUNTIME), IS(2, MONITOR_RUNTIME)}, "the same"},
-    {SCMP_SYS(unlinkat), 0, 0, {{0}}, "status file and sockets, at the end"},
+    {SCMP_SYS(write), 0, 0, {{0}}, "to whoever started it, that it is ready"},
+    {SCMP_SYS(unlinkat), 0, 0, {{0}}, "sockets and its own files, at the end"},
 
     {SCMP_SYS(socket), 0, 1, {IS(0, AF_UNIX)}, "log socket"},
     {SCMP_SYS(connect), 0, 0, {{0}}, "log socket"},
+    {SCMP_SYS(sendto), 0, 0, {{0}}, "what a control socket refuses"},
 
     {SCMP_SYS(getpid), 0, 0, {{0}}, "log lines"},
     MAY_CLOSE(3),

@@ -16,6 +16,10 @@
 #define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
 #define RECEIVING SCMP_A2(SCMP_CMP_EQ, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0)
 #define SENDING   SCMP_A2(SCMP_CMP_EQ, MSG_DONTWAIT | MSG_NOSIGNAL, 0)
+/* A filter does not see which file: of those that a worker has, images are sealed and open to be
+ * read only, so the kernel refuses, and sockets cannot be mapped. What is left is its own page. */
+#define WRITABLE SCMP_A2(SCMP_CMP_EQ, PROT_READ | PROT_WRITE, 0)
+#define TO_SHARE SCMP_A3(SCMP_CMP_EQ, MAP_SHARED, 0)
 
 static const struct profile_rule rules[] = {
     {SCMP_SYS(recvfrom), 0, 0, {{0}}, "requests from clients, answers from agents"},
@@ -27,6 +31,7 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(sendmsg), 0, 2, {ON_BRIDGE, SENDING}, "bridge: messages; clients, handed back"},
     {SCMP_SYS(close), 0, 0, {{0}}, "clients and images that are gone"},
     {SCMP_SYS(mmap), 0, 1, {SCMP_A2(SCMP_CMP_EQ, PROT_READ, 0)}, "images"},
+    {SCMP_SYS(mmap), 0, 2, {WRITABLE, TO_SHARE}, "its counters; an image cannot be mapped so"},
     {SCMP_SYS(mmap), 0, 2, {NOT_EXECUTABLE, NO_FILE}, "malloc"},
     {SCMP_SYS(munmap), 0, 0, {{0}}, "images, malloc"},
     {SCMP_SYS(mremap), 0, 0, {{0}}, "realloc of large buffers"},

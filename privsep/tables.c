@@ -59,10 +59,12 @@ struct mtable {
     uint64_t version;             /* see table_version() */
     char failure[512];            /* why it cannot be loaded now; empty: it can */
     time_t since;                 /* when it began to be as it is, loaded or failing */
+    uint32_t told;                /* see census_edition() */
     enum bridge_kind answered_by; /* 0: not known before the first load */
     int image;                    /* sealed, read-only; -1: none */
     uint64_t generation;          /* counts the images; with what is known of the latest: */
     uint64_t entries, image_size;
+    time_t loaded_at;
     int retired; /* the image before; -1: none */
     uint64_t retire_at;
     struct input inputs[INPUTS];
@@ -94,9 +96,16 @@ static bool has_inputs(const struct mtable *t)
     return t->inputs[INPUT_SOURCE].path != NULL;
 }
 
+static void note_news(struct mtable *t)
+{
+    t->told = 0;
+    census_changed();
+}
+
 static void changed(struct mtable *t)
 {
     t->version++;
+    note_news(t);
     clients_table_changed(index_of(t));
 }
 
@@ -154,7 +163,7 @@ static void fail(struct mtable *t, const char *reason)
     if (strcmp(t->failure, why) != 0) {
         strcpy(t->failure, why);
         log_failed(t);
-        status_changed();
+        note_news(t);
     }
     doubt(t);
     if (t->version == 0)
@@ -200,25 +209,6 @@ static void close_fd(int *fd)
 }
 
 /* ---- images ---- */
-
-/*
- * Seals what the loader left, once it has ended, and opens it anew for reading only. Returns the
- * descriptor, or -1 with the reason.
- */
-static int seal(int build, const char **why)
-{
-    char path[32];
-    int fd;
-
-    *why = "the image cannot be sealed";
-    if (fcntl(build, F_ADD_SEALS, SEALS) != 0 || (fcntl(build, F_GET_SEALS) & SEALS) != SEALS)
-        return -1;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", build);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        *why = "the image cannot be opened for reading; is /proc mounted?";
-    return fd;
-}
 
 static void log_loaded(struct mtable *t, const char *how)
 {
@@ -266,12 +256,12 @@ static void take_image(struct mtable *t, int image)
     answer_by(t, image >= 0 ? (enum bridge_kind)t->result.answered_by : KIND_LINK);
     if (image >= 0) {
         t->generation++;
+        t->loaded_at = t->since;
         log_loaded(t, how);
     } else if (before != KIND_LINK) {
         log_line(LOG_INFO, "table \"%s\": the name service answers: %s", t->conf->name,
                  t->result.ignored > 0 ? t->text : NSSWITCH " has it so");
     }
-    status_changed();
     changed(t);
 }
 
@@ -398,7 +388,7 @@ static void loader_gone(struct child *c, const char *how)
         return;
     }
     if (t->loaded && how == NULL) {
-        image = seal(t->build, &why);
+        image = memfd_seal(t->build, SEALS, &why);
     } else if (t->loaded || t->text[0] == '\0' || c->verdict != NULL) {
         snprintf(t->text, sizeof t->text, "the loader ended: %s; is the file damaged?",
                  how != NULL ? how : "it said nothing");
@@ -414,19 +404,6 @@ static void loader_gone(struct child *c, const char *how)
 
 static const struct child_ops loader_ops = {
     .role = ROLE_LOADER, .what = "loader", .message = loader_message, .gone = loader_gone};
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8 /* Linux 6.3 */
-#endif
-
-static int make_memfd(void)
-{
-    int fd = memfd_create("jailmap-image", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-
-    return fd >= 0 || errno != EINVAL
-               ? fd
-               : memfd_create("jailmap-image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-}
 
 /* Starts a loader on the inputs that are open, which stay so until it has ended. */
 static void load(struct mtable *t)
@@ -446,7 +423,7 @@ static void load(struct mtable *t)
     /* By its type it chooses its filter. What an inline table says is nobody's business. */
     snprintf(title, sizeof title, "jailmap-loader: %s%s", t->conf->type->prefix,
              t->conf->path != NULL ? name : "...");
-    t->build = make_memfd();
+    t->build = memfd_make("jailmap-image");
     if (t->build >= 0)
         t->loader = child_start(&loader_ops, t, HELPER_LOADER, &limits, title);
     if (t->loader == NULL) {
@@ -552,18 +529,27 @@ static bool open_inputs(struct mtable *t, char *why, size_t len)
     return t->inputs[INPUT_SOURCE].fd >= 0;
 }
 
+static void stop_waiting(struct mtable *t)
+{
+    if (t->writer_until > 0)
+        note_news(t);
+    t->writer_until = 0;
+}
+
 static void wait_for_writer(struct mtable *t, uint64_t now, const char *what)
 {
     char why[128];
 
     doubt(t); /* what is being written may be new */
-    if (t->writer_until == 0)
+    if (t->writer_until == 0) {
         t->writer_until = now + UINT64_C(1000) * t->conf->load_time;
+        note_news(t);
+    }
     if (now < t->writer_until) {
         t->look_at = now + LOCK_LOOK_MS;
         return;
     }
-    t->writer_until = 0;
+    stop_waiting(t);
     snprintf(why, sizeof why, "another process had it %s for longer than load-time, %u s", what,
              t->conf->load_time);
     fail_for_a_while(t, why);
@@ -581,17 +567,17 @@ static void look(struct mtable *t, uint64_t now)
         return;
     }
     if (!open_inputs(t, why, sizeof why)) {
-        t->writer_until = 0;
+        stop_waiting(t);
         is_news(t, true);
         fail(t, why);
     } else if (!is_news(t, false) && now < t->retry_at) {
-        t->writer_until = 0;
+        stop_waiting(t);
     } else if (!lock_shared(t)) {
         wait_for_writer(t, now, "locked");
     } else if (!is_settled(t)) {
         wait_for_writer(t, now, "open for writing");
     } else {
-        t->writer_until = 0;
+        stop_waiting(t);
         is_news(t, true);
         load(t);
         return;
@@ -642,36 +628,27 @@ void tables_check_all(void)
             table_touched(i, now);
 }
 
-/* Name, state, since, generation, entries, bytes, what answers, why; tabs between them. */
-static bool describe(const struct mtable *t, int fd)
+bool tables_tell(void)
 {
-    static const char *const kinds[] = {"-", "image", "agent", "image+agent"};
-    static char name[4 * BRIDGE_NAME_MAX + 8];
-    time_t since = t->since, agent_since;
-    const char *why = t->failure, *state, *trouble = agent_trouble(index_of(t), &agent_since);
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        struct mtable *t = &tables[i];
+        bool has_image = t->image >= 0;
+        struct msg_table_state body = {.since = (uint64_t)t->since,
+                                       .loaded = has_image ? (uint64_t)t->loaded_at : 0,
+                                       .generation = has_image ? t->generation : 0,
+                                       .entries = has_image ? t->entries : 0,
+                                       .bytes = has_image ? t->image_size : 0,
+                                       .table = (uint32_t)i,
+                                       .answered_by = t->answered_by,
+                                       .has_image = has_image,
+                                       .waiting = t->writer_until > 0};
 
-    if (t->failure[0] != '\0')
-        state = t->image >= 0 ? "stale" : t->answered_by == KIND_LINK ? "degraded" : "failing";
-    else
-        state =
-            t->answered_by == 0 || (t->image < 0 && t->writer_until > 0) ? "loading" : "current";
-    if (trouble != NULL && (t->answered_by & KIND_LINK)) {
-        state = "failing";
-        since = agent_since;
-        why = trouble;
-    }
-    policy_escape((struct slice){t->conf->name, strlen(t->conf->name)}, name, sizeof name);
-    return dprintf(fd, "%s\t%s\t%lld\t%llu\t%llu\t%llu\t%s\t%s\n", name, state, (long long)since,
-                   (unsigned long long)(t->image >= 0 ? t->generation : 0),
-                   (unsigned long long)t->entries, (unsigned long long)t->image_size,
-                   kinds[t->answered_by], why) > 0;
-}
-
-bool tables_describe(int fd)
-{
-    for (size_t i = 0; i < monitor_policy->ntables; i++)
-        if (!describe(&tables[i], fd))
+        if (t->told == census_edition())
+            continue;
+        if (!census_tell(MSG_TABLE_STATE, &body, t->failure, NULL))
             return false;
+        t->told = census_edition();
+    }
     return true;
 }
 

@@ -17,6 +17,7 @@
 #define REPLIES_SOME   (256u * 1024) /* stop answering and send, once this much is ready */
 #define NOT_READING_MS 60000u        /* a client may take this long over each part of an answer */
 #define DENIED_TOLD    4             /* repeated denials reported for each connection */
+#define NO_TALLY       UINT32_MAX
 
 struct buffer {
     char *ptr;
@@ -40,6 +41,8 @@ struct session {
     struct pm_decoder decoder;
     struct buffer in, out;
     size_t out_sent;
+    uint64_t since;                 /* the request in hand is complete: tally_clock() */
+    uint32_t tallied;               /* index of the table that it is a lookup in, or NO_TALLY */
     const struct table *last_table; /* spares the search by name; never one that is denied */
     struct cursor *cursors;
     /* The request that is held back, if any: its table is to be decided, or its answer to come. */
@@ -265,6 +268,9 @@ static void reply(struct session *s, const struct pm_request *req, enum pm_statu
         return;
     }
     replies.len = (size_t)(pm_encode(replies.ptr + replies.len, &r) - replies.ptr);
+    tally_reply(status);
+    if (s->tallied != NO_TALLY)
+        tally_lookup(s->tallied, status, s->since);
 }
 
 static const struct slice nothing = {"", 0};
@@ -468,6 +474,7 @@ static void answer_from(struct session *s, const struct pm_request *req, struct 
         break;
     }
     s->last_table = table;
+    s->tallied = req->op == PM_LOOKUP ? table->index : NO_TALLY;
     if (req->op == PM_OPEN)
         reply(s, req, PM_OK, open_flags(table, req), nothing, nothing);
     else if (req->op == PM_LOOKUP)
@@ -481,6 +488,7 @@ static void answer(struct session *s, enum pm_result result, const struct pm_req
     struct slice name = pm_canonical(req->table);
     struct table *table = (struct table *)s->last_table;
 
+    s->tallied = NO_TALLY;
     if (result == PM_MALFORMED) {
         reply_status(s, req, PM_BAD);
         return;
@@ -588,6 +596,7 @@ static size_t consume(struct session *s, const char *buf, size_t len)
         pos += used;
         if (result == PM_MORE)
             break;
+        s->since = tally_clock();
         take(s, result, &req, used);
     }
     return pos;
@@ -705,6 +714,7 @@ static void lane_receive(struct lane *lane, struct session *s)
     if (lane->len == 0)
         return;
     lane->session = s;
+    s->since = tally_clock();
     lane->result = pm_decode(&s->decoder, lane->bytes, lane->len, &lane->request, &lane->used);
     if (lane->result == PM_REQUEST && lane->request.op == PM_LOOKUP && table != NULL &&
         table->has_image)

@@ -253,6 +253,7 @@ void table_granted(const struct msg_table *grant, int fd)
     struct table *table = granted_ref(grant->ref);
     bool first = table->state == TABLE_ASKED;
 
+    table->index = grant->table;
     take_kind(table, grant->flags, grant->features, grant->answered_by, &grant->limit);
     if (grant->kind == KIND_IMAGE)
         take_image(table, fd);
@@ -273,6 +274,7 @@ void table_changed(const struct msg_table_kind *kind)
 {
     struct table *table = granted_ref(kind->ref);
 
+    table->index = kind->table;
     take_kind(table, kind->flags, kind->features, kind->answered_by, &kind->limit);
     wake(table);
 }
@@ -281,6 +283,7 @@ void table_refused(const struct msg_table_error *error)
 {
     struct table *table = granted_ref(error->ref);
 
+    table->index = error->table;
     table->flags = error->flags;
     table->state = TABLE_FAILED;
     if (error->status == PM_DENY) {

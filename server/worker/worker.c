@@ -150,6 +150,7 @@ static void bridge_readable(void)
         switch (msg.type) {
         case MSG_SERVE: /* the limits */
             session_limits = msg.body.SERVE;
+            tally_start(session_limits.slots);
             bridge_state = STATE_SERVE;
             break;
         case MSG_CLIENT: /* client, greeted; the connection */
@@ -158,13 +159,16 @@ static void bridge_readable(void)
         case MSG_DRAIN: /* clients */
             sessions_drain(msg.body.DRAIN.clients);
             break;
-        case MSG_TABLE: /* ref, kind, flags, features, what answers, limit; image or link */
+        case MSG_COUNTERS: /* slots; the page */
+            tally_share(msg.fds[0], msg.body.COUNTERS.slots);
+            break;
+        case MSG_TABLE: /* ref, kind, flags, features, what answers, limit, index; image or link */
             table_granted(&msg.body.TABLE, msg.fds[0]);
             break;
-        case MSG_TABLE_KIND: /* ref, flags, features, what answers, limit */
+        case MSG_TABLE_KIND: /* ref, flags, features, what answers, limit, index */
             table_changed(&msg.body.TABLE_KIND);
             break;
-        case MSG_TABLE_ERROR: /* ref, status, flags */
+        case MSG_TABLE_ERROR: /* ref, status, flags, index */
             table_refused(&msg.body.TABLE_ERROR);
             break;
         default:

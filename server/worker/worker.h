@@ -46,6 +46,19 @@ int tell_open(uint32_t ref, uint32_t client, struct slice name);
 /* Call tables_flush() and sessions_hand_back() as soon as the monitor takes more. */
 void tell_when_writable(void);
 
+/* ---- counters (tally.c) ---- */
+
+/* Begin to count, with so many slots, on a private page. */
+void tally_start(uint32_t slots);
+/* Go on counting on the page behind fd, which is consumed. */
+void tally_share(int fd, uint32_t slots);
+/* Nanoseconds; made without a system call where the kernel's vDSO can tell. */
+uint64_t tally_clock(void);
+/* A request of any kind was answered. */
+void tally_reply(enum pm_status status);
+/* It was a lookup, complete at `since`, in the table of that index: the monitor's. */
+void tally_lookup(uint32_t table, enum pm_status status, uint64_t since);
+
 /* ---- tables (tables.c) ---- */
 
 enum table_state {
@@ -66,7 +79,8 @@ struct table {
     uint32_t flags;
     uint32_t features;
     struct key_limit limit;
-    bool limited; /* there are keys that it lets not pass */
+    bool limited;   /* there are keys that it lets not pass */
+    uint32_t index; /* the monitor's, for counting */
     bool has_image;
     uint32_t generation; /* counts the images, so that a cursor knows its own */
     struct image image;

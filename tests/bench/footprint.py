@@ -125,7 +125,7 @@ def measure(bench, table, entries, workers, name, seconds):
 
 
 def reload_time(server, table):
-    """Seconds from a rename to the new image, as the status file shows it; nothing else to do."""
+    """Seconds from a rename to the new image, as the status shows it; nothing else to do."""
     before = generation(server, table)
     replace(file_of(table))
     began = time.monotonic()

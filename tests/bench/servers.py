@@ -8,6 +8,7 @@ that the kernel shares the CPUs out among servers, load and postmap(1) as among 
 
 import os
 import pwd
+import socket
 import time
 
 from client import Client, OK, greets
@@ -157,15 +158,19 @@ listen "{path}" {{
 
 
 def generation(server, table):
-    """How many images of a table jailmapd has made, from its status file; 0: none yet."""
-    try:
-        with open(os.path.join(server.directory, "run", "status"), encoding="utf-8") as file:
-            for line in file:
-                fields = line.rstrip("\n").split("\t")
-                if fields[0] == table:
-                    return int(fields[3])
-    except FileNotFoundError:
-        pass
+    """How many images of a table jailmapd has made, as its census says; 0: none yet."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asker:
+        try:
+            asker.connect(os.path.join(server.directory, "run", "control.status"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return 0
+        parts = []
+        while part := asker.recv(1 << 16):
+            parts.append(part)
+    for line in b"".join(parts).decode().splitlines():
+        fields = line.split("\t")
+        if fields[:2] == ["table", table]:
+            return int(fields[5])
     return 0
 
 

@@ -33,7 +33,7 @@ SYSTEM = [
     Attempt("open_passwd", "open_read /etc/passwd", "opens /etc/passwd", GONE, None),
     Attempt("open_shadow", "open_read /etc/shadow", "opens /etc/shadow", GONE, DENIED, DENIED),
     Attempt("open_socket_directory", "open_read {directory}", "opens the daemon's directory", GONE, None),
-    Attempt("open_status", "open_read {runtime}/status", "opens the status file", GONE, DENIED, DENIED),
+    Attempt("open_notes", "open_read {runtime}/sandbox", "opens what the monitor has noted of its walls", GONE, DENIED, DENIED),
     Attempt("open_root", "open_read /", "lists its root directory", DENIED, None),
     Attempt("openat2", "openat2_read /etc/passwd", "opens by openat2", GONE | {"ENOSYS"}, {"ENOSYS"}, {"ENOSYS"}),
     Attempt("open_for_writing", "open_write /dev/null", "opens for writing", GONE, DENIED, DENIED),
@@ -95,7 +95,7 @@ SYSTEM = [
     # ---- the file tree ----
     Attempt("change_root", "change_root /", "changes its root", {"EPERM"}, KILLED, {"EPERM"}),
     Attempt("chroot_twice", "chroot_twice", "climbs out by a second chroot", DENIED, DENIED, DENIED),
-    Attempt("climb", "climb", "climbs up from where it stands", GONE, None, only=("worker", "loader", "scribe")),
+    Attempt("climb", "climb", "climbs up from where it stands", GONE, None, only=("worker", "loader", "scribe", "census")),
     Attempt("open_above", "open_above_jail", "opens a path that leads up", GONE, None),
     Attempt("enter_directory", "enter_directory", "enters a directory that its client passes to it", GONE, None, only=("worker",)),
     Attempt("open_below_directory", "open_below_directory", "opens below a directory that its client passes to it", GONE, None, only=("worker",)),
@@ -158,6 +158,12 @@ SYSTEM = [
     Attempt("protect_image", "image_protect", "makes its mapping of an image writable", {"EACCES", "EPERM"}, only=("worker",)),
     Attempt("reopen_image", "image_open_anew", "opens an image anew for writing", GONE, only=IMAGE),
     Attempt("seal_image", "image_seals", "seals an image before its time", {"EPERM"}, only=("worker",)),
+    Attempt("write_page", "image_write", "writes into a page of counters", {"EBADF", "EPERM"}, only=("census",)),
+    Attempt("truncate_page", "image_truncate", "cuts a page of counters short", {"EINVAL", "EPERM"}, only=("census",)),
+    Attempt("punch_page", "image_punch", "punches a hole into a page of counters", {"EBADF", "EPERM"}, only=("census",)),
+    Attempt("map_page_writable", "image_map_writable", "maps a page of counters writable", {"EACCES", "EPERM"}, only=("census",)),
+    Attempt("protect_page", "image_protect", "makes its mapping of a page of counters writable", {"EACCES", "EPERM"}, only=("census",)),
+    Attempt("reopen_page", "image_open_anew", "opens a page of counters anew for writing", GONE, only=("census",)),
     Attempt("write_source", "source_write", "writes into its source", {"EBADF"}, only=("loader",)),
     Attempt("map_source_writable", "source_map_writable", "maps its source writable", {"EACCES"}, only=("loader",)),
     Attempt("reopen_source", "source_open_anew", "opens its source anew for writing", GONE, only=("loader",)),
@@ -182,6 +188,7 @@ FILTERED = {
         "i386": CRASH,
     },
     "scribe": {"i386": CRASH},
+    "census": {"i386": CRASH},
 }
 
 

@@ -120,14 +120,13 @@ static long read_from(struct order *o)
     return syscall(SYS_read, o->numbers[0], o->detail, 40);
 }
 
-/* As it opens its status file, but elsewhere. */
+/* As it makes its own files when it starts, but elsewhere. */
 static long replace(struct order *o)
 {
     return syscall(SYS_openat, MONITOR_RUNTIME, o->text,
                    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
-/* As it puts the status file in its place. */
 static long move(struct order *o)
 {
     return syscall(SYS_renameat, MONITOR_RUNTIME, o->text, MONITOR_RUNTIME, "/etc/jailmap-attack");

@@ -320,6 +320,23 @@ WALLS = {
         line("privsep/listen.c", "mask = umask(0777 & ~conf->mode);", "mask = umask(0);"),
         ["system start.socket_file"],
     ),
+    # ---- the status ----
+    "who asks for the status is looked at": (
+        line("privsep/control.c", "if (peer->uid == 0 ||", "if (true ||"),
+        ["system status.who"],
+    ),
+    "the census cannot write a page of counters": (
+        line("privsep/clients.c", "census_tell(MSG_PAGE, &page, NULL, &reader)", "census_tell(MSG_PAGE, &page, NULL, &writer)"),
+        ["sandbox census.bare_*_page*"],
+    ),
+    "a page of counters keeps its size": (
+        line("privsep/census.c", "#define SEALS       (F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)", "#define SEALS       (F_SEAL_GROW)"),
+        ["system jail.counters"],
+    ),
+    "filter of the census": (
+        unfiltered("server/census/census.c", "profile_census"),
+        ["sandbox census.any_message"],
+    ),
     # ---- Landlock ----
     "Landlock of the jail": (
         line(LAUNCHER, "return landlock_enter(grants, n, LANDLOCK_NO_TCP | LANDLOCK_NO_SIGNALS | LANDLOCK_NO_ABSTRACT);", "return 0;"),
@@ -327,7 +344,7 @@ WALLS = {
     ),
     "Landlock of the monitor": (
         line(CONFINE, "rc = landlock_enter(grants, n, LANDLOCK_NO_TCP);", "rc = 0;"),
-        ["sandbox monitor.bare_create_file", "sandbox monitor.create_like_status"],
+        ["sandbox monitor.bare_create_file", "sandbox monitor.bare_create_like_notes"],
     ),
     "signals of the monitor": (
         line(CONFINE, "return landlock_keep_signals();", "return 0;"),

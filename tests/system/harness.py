@@ -14,6 +14,7 @@ import ctypes
 import fcntl
 import functools
 import itertools
+import json
 import os
 import pwd
 import re
@@ -440,6 +441,7 @@ class Jailmapd:
         "jailmap-worker": "worker",
         "jailmap-loader": "loader",
         "jailmap-scribe": "scribe",
+        "jailmap-census": "census",
         "jailmap-launcher": "launcher",
         "jailmap-agent-nss": "agent",
     }
@@ -599,6 +601,21 @@ class Jailmapd:
 
     def client(self, **options):
         return protocol.Client(self.socket, **options)
+
+    def status(self, *options):
+        """Runs `jailmap status` for this daemon; returns (exit status, stdout, stderr)."""
+        return run([workspace().jailmap, "status", "-d", self.runtime, *options])
+
+    def facts(self):
+        """What `jailmap status --json` says, of a daemon that answers."""
+        code, out, errors = self.status("--json")
+        if code not in (0, 1):
+            raise AssertionError(f"jailmap status ended with {code}: {errors}")
+        return json.loads(out)
+
+    def table_facts(self, table):
+        """The same of one table, by its name as it is in the configuration."""
+        return next(facts for facts in self.facts()["tables"] if facts["name"] == table)
 
     def query(self, *arguments, stdin=b""):
         """Runs `jailmap query -s SOCKET ...`; returns (exit status, stdout, stderr)."""

@@ -7,13 +7,14 @@ threads that end with their test. It must never decide by the time something tak
 
 import contextlib
 import fcntl
+import json
 import re
 import threading
 import time
 
 import harness
 import proc
-from harness import Workspace, run, workspace
+from harness import Workspace
 from protocol import OK, o_lookup
 from waiting import LIMIT, wait_for
 
@@ -135,50 +136,24 @@ class History:
 
 
 class Row:
-    """One table in the output of `jailmap status`."""
+    """One table of `jailmap status`."""
 
-    PATTERN = re.compile(
-        r"(?P<table>\S.*?)\s+(?P<state>current|stale|failing|loading)\s+"
-        r"(?P<since>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|-)\s+"
-        r"(?P<generation>\d+|-)\s+(?P<entries>\d+|-)\s+(?P<rest>\S.*)"
-    )
-
-    def __init__(self, line):
-        match = self.PATTERN.fullmatch(line)
-        if not match:
-            raise AssertionError(f"jailmap status has the line {line!r}")
-        self.table, self.state = match["table"], match["state"]
-        self.since = (
-            None
-            if match["since"] == "-"
-            else time.mktime(time.strptime(match["since"], "%Y-%m-%d %H:%M:%S"))
-        )
-        self.generation = 0 if match["generation"] == "-" else int(match["generation"])
-        self.entries = None if match["entries"] == "-" else int(match["entries"])
-        self.rest = match["rest"]
-        self.why = None
+    def __init__(self, facts):
+        self.table, self.state, self.since = facts["name"], facts["state"], facts["since"]
+        self.generation, self.entries = facts["generation"] or 0, facts["entries"]
+        self.why = facts["why"]
+        self.rest = facts["answered-by"]
 
 
 def status(daemon):
     """(exit status, {table: Row}) of `jailmap status` for a daemon."""
-    code, out, errors = run([workspace().jailmap, "status", "-d", daemon.runtime])
-    lines = out.splitlines()
-    if not lines or not re.match(
-        r"TABLE\s+STATE\s+SINCE\s+GENERATION\s+ENTRIES\s+SIZE\s+ANSWERED-BY\s*$", lines[0]
-    ):
+    code, out, errors = daemon.status("--json")
+    if code not in (0, 1):
         raise AssertionError(f"jailmap status ended with {code}: {out!r} {errors!r}")
-    rows = []
-    for line in lines[1:]:
-        if line[:1].isspace():
-            rows[-1].why = line.strip()
-        else:
-            rows.append(Row(line))
-    # In the order of the configuration; a long name is cut.
+    rows = [Row(facts) for facts in json.loads(out)["tables"]]
+    # In the order of the configuration.
     names = re.findall(r'^table "(.*)" \{', proc.read(daemon.config), re.M)
-    if len(names) != len(rows) or not all(
-        name == row.table or row.table.endswith("...") and name.startswith(row.table[:-3])
-        for name, row in zip(names, rows)
-    ):
+    if names != [row.table for row in rows]:
         raise AssertionError(f"jailmap status has not the tables {names}:\n{out}")
     return code, dict(zip(names, rows))
 

@@ -21,7 +21,7 @@ from protocol import OK, DENY, attributes, o_sequence, n_lookup
 # Users that every system has, other than the one that the helpers run as.
 ALICE, BOB = 1, 2
 SEALS = 15  # F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE
-F_GET_SEALS = 1034
+F_SEAL_WRITE, F_GET_SEALS = 8, 1034
 SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 # The monitor's capabilities, and what it needs each for.
 MONITOR_MAY = {
@@ -115,6 +115,7 @@ class JailTest(unittest.TestCase):
         # A loader is stopped at work, so that it can be looked at.
         cls.loader = cls.jailmapd.catch_loader(cls.slow)
         (cls.scribe,) = cls.jailmapd.wait_roles("scribe")
+        (cls.census,) = cls.jailmapd.wait_roles("census")
         (cls.agent,) = cls.jailmapd.wait_roles("agent")
         places = cls.jailmapd.launchers()
         cls.launchers = {
@@ -128,6 +129,7 @@ class JailTest(unittest.TestCase):
             "worker for alice": look(self.alice_worker),
             "worker for bob": look(self.bob_worker),
             "scribe": look(self.scribe),
+            "census": look(self.census),
             "agent": look(self.agent),
             "loader": look(self.loader),
             **{name: look(pid) for name, pid in self.launchers.items()},
@@ -165,7 +167,7 @@ class JailTest(unittest.TestCase):
         for role, (path, files) in self.helpers(look).items():
             name = {"agent": "jailmap-agent-nss"}.get(role, "jailmap-" + role.split()[0])
             self.assertEqual(path, os.path.join(workspace().libexec, name))
-            if role.startswith(("worker", "loader", "scribe")):
+            if role.startswith(("worker", "loader", "scribe", "census")):
                 self.assertEqual(files, {path}, role)
 
     @harness.not_sanitized("the jail is furnished with libraries there")
@@ -256,7 +258,7 @@ class JailTest(unittest.TestCase):
         for role, limits in self.helpers(look).items():
             none = ["Max processes", "Max core file size"]
             # Where sanitizers report to a file, that has no limit.
-            if role.startswith(("worker", "agent")) and not harness.sanitized():
+            if role.startswith(("worker", "agent", "census")) and not harness.sanitized():
                 none += ["Max file size"]
             if role.startswith("launcher"):
                 continue  # it starts the others, who have a limit from birth
@@ -278,10 +280,12 @@ class JailTest(unittest.TestCase):
             "loader": {"/dev/null": 3, "seqpacket": 1, "memfd": 1, self.source: 1},
             # The bridge, the log that is standard error here, and syslog where there is one.
             "scribe": {"/dev/null": 3, "seqpacket": 1, self.jailmapd.log_path: 1},
+            # The bridge alone: of a page of counters it keeps the mapping.
+            "census": {"/dev/null": 3, "seqpacket": 1},
         }
         # The bridge, the programs that it may start, and what its namespace's first process watches.
         for name, programs in (
-            ("the jail", ("worker", "loader", "scribe")),
+            ("the jail", ("worker", "loader", "scribe", "census")),
             ("agents", ("agent-nss",)),
         ):
             files = {os.path.join(workspace().libexec, "jailmap-" + end): 1 for end in programs}
@@ -305,7 +309,9 @@ class JailTest(unittest.TestCase):
         )
         self.assertTrue(proc.descriptor_flags(self.scribe, fd) & os.O_APPEND)
         for pid in (self.alice_worker, self.bob_worker):
-            images = [rights for rights, path in mappings(pid) if path.startswith("/memfd:")]
+            images = [
+                rights for rights, path in mappings(pid) if path.startswith("/memfd:jailmap-image")
+            ]
             self.assertTrue(images)
             self.assertFalse(
                 [rights for rights in images if "w" in rights or "x" in rights], images
@@ -347,9 +353,33 @@ class JailTest(unittest.TestCase):
         for pid in (self.alice_worker, self.bob_worker):
             folder = f"/proc/{pid}/map_files"
             for name in os.listdir(folder):
-                if os.readlink(os.path.join(folder, name)).startswith("/memfd:"):
+                if os.readlink(os.path.join(folder, name)).startswith("/memfd:jailmap-image"):
                     with open(os.path.join(folder, name), "rb") as image:
                         self.assertEqual(fcntl.fcntl(image, F_GET_SEALS) & SEALS, SEALS)
+
+    @harness.not_sanitized("a sanitizer's memory is mapped otherwise")
+    def test_counters(self):
+        """A worker maps one page of counters, the only one of its shared mappings that it can
+        write, and nobody can change the size of that; the census maps the same page, and cannot
+        write it, nor can it any other."""
+        pages = {}
+        for pid in (self.alice_worker, self.bob_worker, self.census):
+            folder = f"/proc/{pid}/map_files"
+            shared = [entry for entry in mappings(pid) if entry[0].endswith("s")]
+            pages[pid] = set()
+            for name in os.listdir(folder):
+                path = os.path.join(folder, name)
+                if os.readlink(path).startswith("/memfd:jailmap-counters"):
+                    pages[pid].add(os.stat(path).st_ino)
+                    with open(path, "rb") as page:
+                        seals = fcntl.fcntl(page, F_GET_SEALS) & SEALS
+                    self.assertEqual(seals, SEALS & ~F_SEAL_WRITE)
+            writable = [path for rights, path in shared if "w" in rights]
+            self.assertEqual(len(writable), 0 if pid == self.census else 1, shared)
+        workers = pages[self.alice_worker], pages[self.bob_worker]
+        self.assertEqual([len(found) for found in workers], [1, 1])
+        self.assertFalse(workers[0] & workers[1])
+        self.assertEqual(pages[self.census], workers[0] | workers[1])
 
     def test_compartments(self):
         """Clients of two users have different workers, and a worker's memory holds nothing that

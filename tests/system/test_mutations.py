@@ -294,13 +294,12 @@ class MutationsTest(ReloadCase):
         return True
 
     def news(self):
-        """(victim, loaded) of each one whose state in the status file is another than at the last
-        call. Each step changes it: a good file makes a generation, a bad one makes it stale."""
+        """(victim, loaded) of each one whose state in the status is another than at the last call. Each step changes it: a good file makes a generation, a bad one makes it stale."""
         found = []
-        with open(os.path.join(self.daemon.runtime, "status"), encoding="ascii") as file:
-            rows = [line.rstrip("\n").split("\t") for line in file]
-        for row in (row for row in rows if len(row) > 4):
-            name, state, generation, why = row[0], row[1], row[3], row[-1]
+        for row in self.daemon.facts()["tables"]:
+            name, state, generation, why = (
+                row[key] for key in ("name", "state", "generation", "why")
+            )
             victim = self.by_name.get(name)
             now = (state, generation)
             if victim is not None and now != self.seen[name]:
@@ -329,7 +328,7 @@ class MutationsTest(ReloadCase):
         self.processes = {pid: proc.stat_fields(pid)[2] for pid in (self.daemon.pid, *kept)}
         self.seen = dict.fromkeys(self.by_name)
         wait_for(
-            lambda: not self.news() and set(self.seen.values()) == {("current", "1")},
+            lambda: not self.news() and set(self.seen.values()) == {("current", 1)},
             lambda: f"the status of all tables: {self.seen}",
         )
         running = {victim.name for victim in self.victims if self.next(victim)}

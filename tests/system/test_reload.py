@@ -603,6 +603,6 @@ class DamagedTest(ReloadCase):
         daemon = self.jailmapd([f"hash:{path}" for path in paths])
         for path in paths:
             self.loaded(daemon, f"hash:{path}")
-        out = run([workspace().jailmap, "status", "-d", daemon.runtime])[1]
+        out = daemon.status()[1]
         for path in paths:
             self.assertEqual(out.count(path), 1, out)

@@ -6,6 +6,7 @@ reference for every answer is what the C library answers in the same namespace.
 """
 
 import itertools
+import json
 import os
 import re
 import secrets
@@ -255,16 +256,12 @@ class UnixCase(harness.Case):
 
     def status(self, daemon):
         """{table: (state, what answers, why)} as `jailmap status` shows them."""
-        code, out, errors = harness.run([workspace().jailmap, "status", "-d", daemon.runtime])
+        code, out, errors = daemon.status("--json")
         self.assertIn(code, (0, 1), errors)
-        rows, last = {}, None
-        for line in out.splitlines()[1:]:
-            if line.startswith("    "):
-                rows[last] = (*rows[last][:2], line.strip())
-            else:
-                fields = line.split()
-                last = fields[0]
-                rows[last] = fields[1], fields[-1], ""
+        rows = {
+            facts["name"]: (facts["state"], facts["answered-by"], facts["why"] or "")
+            for facts in json.loads(out)["tables"]
+        }
         states = {state for state, _, _ in rows.values()}
         self.assertEqual(code, 0 if states == {"current"} else 1, out)
         return rows

@@ -18,10 +18,10 @@ NAMESPACES = ("a network", "an IPC", "a UTS", "a mount", "a process id")
 SAY = {
     "landlock": [
         r"the monitor lacks Landlock: ",
-        r"workers, loaders and the scribe lack Landlock: ",
+        r"workers, loaders, the scribe and the census lack Landlock: ",
     ],
     "namespaces": [
-        *(f"workers, loaders and the scribe lack {kind} namespace: " for kind in NAMESPACES),
+        *(f"workers, loaders, the scribe and the census lack {kind} namespace: " for kind in NAMESPACES),
         r"agents lack a process id namespace: ",
     ],
 }

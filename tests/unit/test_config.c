@@ -199,23 +199,23 @@ static void bad_each(const struct mistake *mistakes, size_t n)
 /* ---- what a good file means ---- */
 
 static const char full[] =
-    "\n"                                                                     /* 1 */
-    "user = \"nobody\"\n"                                                    /* 2 */
-    "runtime-dir = \"/run/other\"\n"                                         /* 3 */
-    "\n"                                                                     /* 4 */
-    "libexec-dir = /opt/libexec\n"                                           /* 5 */
-    "loaders = 3 listen \"/var/spool/postfix/private/jailmap\" {\n"          /* 6 */
-    "    protocol = proxymap\n"                                              /* 7 */
-    "    owner = postfix   group = postfix\n"                                /* 8 */
-    "    mode = 0640\n"                                                      /* 9 */
-    "    backlog = 7  max-request = 8192  request-timeout = 3\n"             /* 10 */
-    "    workers = 5  clients-per-worker = 17 max-use = 3 max-pending = 9\n" /* 11 */
-    "}\n"                                                                    /* 12 */
-    "listen \"/b\" { owner = 12 group = \"34\" mode = 0 }\n"                 /* 13 */
-    "table \"unix:passwd.byname\" { reveal = existence }\n"                  /* 14 */
-    "table \"hash:/etc/aliases\" { owner = root }\n"                         /* 15 */
-    "table \"btree:/etc/postfix/virtual\" {\n"                               /* 16 */
-    "    owner = \"77\"\n"                                                   /* 17 */
+    "\n"                                                                                 /* 1 */
+    "user = \"nobody\"\n"                                                                /* 2 */
+    "runtime-dir = \"/run/other\"\n"                                                     /* 3 */
+    "\n"                                                                                 /* 4 */
+    "libexec-dir = /opt/libexec\n"                                                       /* 5 */
+    "loaders = 3 control-group = 4711 listen \"/var/spool/postfix/private/jailmap\" {\n" /* 6 */
+    "    protocol = proxymap\n"                                                          /* 7 */
+    "    owner = postfix   group = postfix\n"                                            /* 8 */
+    "    mode = 0640\n"                                                                  /* 9 */
+    "    backlog = 7  max-request = 8192  request-timeout = 3\n"                         /* 10 */
+    "    workers = 5  clients-per-worker = 17 max-use = 3 max-pending = 9\n"             /* 11 */
+    "}\n"                                                                                /* 12 */
+    "listen \"/b\" { owner = 12 group = \"34\" mode = 0 }\n"                             /* 13 */
+    "table \"unix:passwd.byname\" { reveal = existence }\n"                              /* 14 */
+    "table \"hash:/etc/aliases\" { owner = root }\n"                                     /* 15 */
+    "table \"btree:/etc/postfix/virtual\" {\n"                                           /* 16 */
+    "    owner = \"77\"\n"                                                               /* 17 */
     "    reveal = all  symlinks = follow  load-time = 9  load-memory = 64  image-size = 5\n" /* 18
                                                                                               */
     "}\n"                                                                       /* 19 */
@@ -300,6 +300,7 @@ static void full_file(void)
     CHECK_TEXT(p->runtime_dir, "/run/other", "runtime-dir");
     CHECK_TEXT(p->libexec_dir, "/opt/libexec", "libexec-dir");
     CHECK(p->loaders == 3, "%u loaders", p->loaders);
+    CHECK(p->control_gid == 4711, "control-group is %u", (unsigned)p->control_gid);
     CHECK(p->runtime_place.line == 3 && p->libexec_place.line == 5, "lines %d and %d",
           p->runtime_place.line, p->libexec_place.line);
     check_full_listens(p);
@@ -320,6 +321,7 @@ static void defaults(void)
     CHECK(p->runtime_place.line == 0 && p->libexec_place.line == 0,
           "the defaults stand in no line");
     CHECK(p->loaders == 8, "%u loaders", p->loaders);
+    CHECK(p->control_gid == POLICY_NO_GROUP, "control-group is %u", (unsigned)p->control_gid);
     REQUIRE(p->nlistens == 1, "%zu listens", p->nlistens);
     CHECK(l->uid == 0 && l->gid == 0 && l->mode == 0666, "%u:%u %o", l->uid, l->gid, l->mode);
     CHECK(l->backlog == 128 && l->max_request == 4194304 && l->request_timeout == 10 &&
@@ -556,6 +558,7 @@ static void unknown_users(void)
         {1, "user = \"990\"\nlisten \"/s\" { }\n", {"990"}}, /* a name, never a number */
         {2, "listen \"/s\" {\n owner = nosuch\n}\n", {"nosuch", "unknown user"}},
         {3, "listen \"/s\" {\n\n group = nosuch\n}\n", {"nosuch", "unknown group"}},
+        {1, "control-group = nosuch\nlisten \"/s\" { }\n", {"nosuch", "unknown group"}},
         {2, "listen \"/s\" {\n owner = -1\n}\n", {"-1"}},
         {2, "listen \"/s\" {\n owner = 4294967295\n}\n", {"4294967295"}}, /* means "no change" */
         {2, "listen \"/s\" {\n group = 4294967295\n}\n", {"4294967295"}},

@@ -1,0 +1,189 @@
+/*
+ * Control sockets: one for each command, in runtime-dir. Runs in the monitor: binding before it
+ * gives up privilege, accepting afterwards. To connect is to command, so no byte is read from
+ * anybody: who it is, the kernel says, and who may, the table below. It must never wait for a
+ * connection: what is refused gets one message, and the rest goes to whoever answers.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "privsep/monitor.h"
+
+#define WAITING         16 /* connections that the kernel keeps for each */
+#define ACCEPTS_AT_ONCE 16
+#define GROUPS_MOST     1024
+#define PAUSE_MS        200 /* when descriptors run out */
+
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+
+/* Takes the command, and the connection, of which it keeps no copy. NULL, or why it cannot. */
+typedef const char *command(int fd, const struct ucred *peer);
+
+static const char *show_status(int fd, const struct ucred *peer)
+{
+    return census_asked(fd, peer->uid) ? NULL : "the census is not ready; try again";
+}
+
+static void control_ready(struct watched *self, uint32_t events);
+
+static struct control {
+    struct watched io;
+    const char *name;
+    bool group; /* members of control-group may, too; else root alone */
+    command *run;
+    bool bound;
+} controls[] = {{{-1, control_ready}, "control.status", true, show_status, false}};
+
+#define CONTROLS (sizeof controls / sizeof controls[0])
+
+static struct log_limit limit;
+static uint64_t resume_at = NEVER;
+
+/* ---- who may ---- */
+
+static bool is_member(int fd, const struct ucred *peer)
+{
+    static gid_t groups[GROUPS_MOST];
+    socklen_t len = sizeof groups;
+    gid_t wanted = monitor_policy->control_gid;
+
+    if (wanted == POLICY_NO_GROUP)
+        return false;
+    if (peer->gid == wanted)
+        return true;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) != 0)
+        return false; /* or in more groups than these */
+    for (size_t i = 0; i < len / sizeof groups[0]; i++)
+        if (groups[i] == wanted)
+            return true;
+    return false;
+}
+
+/* NULL, or why not. */
+static const char *refusal(const struct control *c, int fd, struct ucred *peer)
+{
+    socklen_t len = sizeof *peer;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &len) != 0)
+        return "nobody knows who asks";
+    if (peer->uid == 0 || (c->group && is_member(fd, peer)))
+        return NULL;
+    return c->group ? "root may, and members of control-group" : "root alone may";
+}
+
+/* ---- connections ---- */
+
+static void refuse(const struct control *c, int fd, const struct ucred *peer, const char *why)
+{
+    char text[256];
+    int n = snprintf(text, sizeof text, "refused: %s\n", why);
+    unsigned held = log_held(&limit, monitor_now());
+
+    send(fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (held > 0)
+        log_line(LOG_WARNING, "%u more refusals on control sockets", held);
+    if (log_allow(&limit))
+        log_line(LOG_WARNING, "refused %s to uid %u pid %d: %s", c->name, (unsigned)peer->uid,
+                 (int)peer->pid, why);
+}
+
+/* 0, or the errno of accept(2). */
+static int take_one(const struct control *c)
+{
+    int fd = accept4(c->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct ucred peer = {.pid = 0, .uid = POLICY_NO_OWNER};
+    const char *why;
+
+    if (fd < 0)
+        return errno;
+    why = refusal(c, fd, &peer);
+    if (why == NULL)
+        why = c->run(fd, &peer);
+    if (why != NULL)
+        refuse(c, fd, &peer, why);
+    close(fd);
+    return 0;
+}
+
+static void control_ready(struct watched *self, uint32_t events)
+{
+    (void)events;
+    for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
+        int error = take_one((struct control *)self);
+
+        if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS) {
+            monitor_rewatch(self, 0);
+            resume_at = monitor_now() + PAUSE_MS;
+        }
+        if (error != 0)
+            return;
+    }
+}
+
+uint64_t control_tick(uint64_t now)
+{
+    unsigned held = log_held(&limit, now);
+
+    if (held > 0)
+        log_line(LOG_WARNING, "%u more refusals on control sockets", held);
+    if (resume_at <= now) {
+        for (size_t i = 0; i < CONTROLS; i++)
+            monitor_rewatch(&controls[i].io, EPOLLIN);
+        resume_at = NEVER;
+    }
+    return limit.until != 0 && limit.until < resume_at ? limit.until : resume_at;
+}
+
+/* ---- start and end ---- */
+
+/* From within runtime-dir, whose lock is this process's: what lies there by that name is stale. */
+static bool bind_here(struct control *c)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    mode_t mask;
+
+    strcpy(address.sun_path, c->name);
+    c->io.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (c->io.fd < 0 || (unlink(c->name) != 0 && errno != ENOENT))
+        return false;
+    bridge_take_descriptors(c->io.fd, false);
+    mask = umask(0111); /* everybody may knock */
+    c->bound = bind(c->io.fd, (struct sockaddr *)&address, sizeof address) == 0;
+    umask(mask);
+    return c->bound && listen(c->io.fd, WAITING) == 0;
+}
+
+bool control_bind(char *why, size_t len)
+{
+    bool good = fchdir(MONITOR_RUNTIME) == 0;
+
+    snprintf(why, len, "%s: %s", monitor_policy->runtime_dir, strerror(errno));
+    for (size_t i = 0; good && i < CONTROLS; i++)
+        if (!(good = bind_here(&controls[i])))
+            snprintf(why, len, "%s/%s: %s", monitor_policy->runtime_dir, controls[i].name,
+                     strerror(errno));
+    return chdir("/") == 0 && good;
+}
+
+bool control_start(void)
+{
+    for (size_t i = 0; i < CONTROLS; i++)
+        if (!monitor_watch(&controls[i].io, EPOLLIN))
+            return false;
+    return true;
+}
+
+void control_stop(void)
+{
+    for (size_t i = 0; i < CONTROLS; i++)
+        if (controls[i].bound)
+            unlinkat(MONITOR_RUNTIME, controls[i].name, 0);
+}

@@ -1,0 +1,76 @@
+/*
+ * What the parts of jailmap-census share: what the monitor has told of the daemon (state.c), and
+ * the answer that is made of it (report.c). Runs in the census only, in an empty chroot. Must never
+ * write a page of counters, nor wait for whoever asked.
+ */
+#ifndef JAILMAP_SERVER_CENSUS_CENSUS_H
+#define JAILMAP_SERVER_CENSUS_CENSUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "privsep/bridge.h"
+#include "server/counters.h"
+
+struct listener {
+    struct msg_listener limits;
+    char *path; /* escaped; NULL: not told yet */
+};
+
+struct table {
+    char *name; /* escaped; NULL: not told yet */
+    struct msg_table_state state;
+    struct msg_agent_state agent;
+    char *failure, *trouble;   /* escaped; NULL: none */
+    struct counters_sum ended; /* of workers that are no more */
+};
+
+/* One uid on one listener. */
+struct compartment {
+    uint32_t uid, listener;
+    uint64_t requests, denied;
+    struct counters_sum lookups; /* of all tables; of workers that are no more */
+};
+
+struct worker {
+    bool used;
+    struct msg_page is;
+    struct msg_worker_state state;
+    const struct counters *page;
+    struct counters_seen *seen;
+};
+
+struct census {
+    struct msg_daemon daemon;
+    struct msg_policy policy;
+    char *version, *policy_failure;
+    struct listener *listeners;
+    size_t nlisteners;
+    struct table *tables;
+    size_t ntables;
+    struct worker *workers; /* by place */
+    size_t nworkers;
+    struct compartment *compartments;
+    size_t ncompartments;
+    struct counters_sum
+        others; /* lookups in tables that had no slot; of workers that are no more */
+};
+
+#define COMPARTMENTS_MOST 512 /* those without a worker make room */
+
+/* Takes in a message; its descriptor, if it has one, is consumed. False: out of memory, or beyond
+ * any bound. */
+bool census_hear(struct census *census, const struct bridge_msg *msg);
+
+/* Looks at every page, so that `seen` of every worker is up to date. */
+void census_look(struct census *census);
+
+/* The compartment of a worker. NULL: out of memory. */
+struct compartment *census_compartment(struct census *census, uint32_t uid, uint32_t listener);
+
+/* All that is known, as the text that server/census/report.c describes. The caller frees it; NULL:
+ * out of memory. */
+char *census_report(struct census *census, size_t *len);
+
+#endif
