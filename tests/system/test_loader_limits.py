@@ -7,6 +7,7 @@ end or fit, so that nothing depends on the speed of the machine.
 
 import contextlib
 import os
+import re
 import signal
 
 import harness
@@ -22,25 +23,32 @@ def running(daemon):
     return [pid for pid in proc.some_children(daemon.pid) if proc.program(pid) == "jailmap-loader"]
 
 
-def stop_one(daemon, tables, mark=None):
-    """Stops a loader of one of the text tables in the middle of its load; returns its pid. With a
-    mark of the log, they are not touched, and None is returned when all have been loaded since."""
+def stop_one(daemon, tables, mark=0, touch=True):
+    """Stops a loader of one of the text tables in the middle of its load; returns its pid. When all
+    have been loaded since a mark of the log, they are touched, or, without touch, None is returned.
+    """
+    since = mark
 
-    def stopped():
+    def stopped():  # (pid or None,); or None: not yet
+        nonlocal since
         for pid in running(daemon):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)  # a child of our own daemon, seen just now
                 wait_for(lambda p=pid: (proc.stat_fields(p) or "Z")[0] in "TZX", "it to stop")
                 if proc.alive(pid):
-                    return pid
-        if mark is not None:
-            return all(f'table "{table}" loaded' in daemon.log(mark) for table in tables)
-        for table in tables:  # There is always something to load.
+                    return (pid,)
+        log = daemon.log(since)
+        if not all(re.search(rf'"{re.escape(table)}" (re)?loaded', log) for table in tables):
+            return None
+        if not touch:
+            return (None,)
+        # Not while one of them may be read: that load would not count, and be made again.
+        since = daemon.mark()
+        for table in tables:
             os.utime(table.partition(":")[2])
         return None
 
-    pid = wait_for(stopped, "a loader to be stopped")
-    return None if pid is True else pid
+    return wait_for(stopped, "a loader to be stopped")[0]
 
 
 class LimitCase(ReloadCase):
@@ -306,7 +314,7 @@ class LoadersTest(ReloadCase):
         while stopped is None:
             mark = daemon.mark()
             daemon.start(ready=False)
-            stopped = stop_one(daemon, [slow], mark)
+            stopped = stop_one(daemon, [slow], mark, touch=False)
             if stopped is None:  # It was too quick.
                 daemon.stop()
         client = self.client(daemon)
