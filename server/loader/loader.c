@@ -57,7 +57,7 @@ static int result_of(struct image_sink *is, int rc)
 /* The same key in other letters is left out without a word. */
 static void leave_out(struct image_sink *is, struct slice key, unsigned forms)
 {
-    struct text_quoted quoted;
+    struct text_quoted quoted = {.text = ""};
 
     if (forms & IMAGE_FORMS_WRITTEN)
         text_ignore(is->source, 0, "the key \"%s\" (%zu bytes) is not within max-key and keys",
