@@ -29,6 +29,8 @@ static const struct command {
 } commands[] = {
     {"query", ctl_query, "query [-s SOCKET] TYPE:NAME KEY..."},
     {"status", ctl_status, "status [-d DIR] [--json | --prometheus] [--watch[=SECONDS]]"},
+    {"reload", ctl_reload, "reload [-d DIR]"},
+    {"stop", ctl_stop, "stop [-d DIR]"},
     {"sandbox", ctl_sandbox, "sandbox [-a] [-d DIR]"},
     {"import", run_import, "import [-c DIR] [-l SOCKET | --diff [-f FILE]] [--postconf=PATH]"},
 };

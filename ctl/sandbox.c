@@ -16,7 +16,6 @@
 
 #include "ctl/jailmap.h"
 
-#define RUNTIME_DIR "/run/jailmap"
 #define LOOKS       3  /* at what seems weaker: it may be on its way */
 #define LOOKS_YOUNG 30 /* at one that has just begun, and has its filter to load */
 #define YOUNG_MS    2000
@@ -221,7 +220,7 @@ static int report(const struct daemon *daemon, bool every_profile)
 int ctl_sandbox(int argc, char **argv)
 {
     struct daemon daemon = {0};
-    const char *dir = RUNTIME_DIR;
+    const char *dir = CTL_RUNTIME_DIR;
     bool every_profile = false;
     int opt, status;
 

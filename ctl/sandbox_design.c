@@ -28,8 +28,8 @@ static const struct design designs[] = {
         .root = true,
         .environment = true,
         .keeps = true,
-        .landlock = "reads files; writes in runtime-dir, removes sockets; no TCP; no signals to "
-                    "others than its children",
+        .landlock = "reads files; writes in runtime-dir, makes and removes sockets where listeners "
+                    "were at the start; no TCP; no signals to others than its children",
         .capabilities =
             CAP(CAP_DAC_READ_SEARCH) | CAP(CAP_KILL) | CAP(CAP_SETGID) | CAP(CAP_SETUID),
         .filters = {&profile_monitor},
@@ -37,6 +37,7 @@ static const struct design designs[] = {
         .descriptors = {[KIND_NULL] = MANY,
                         [KIND_BRIDGE] = MANY,
                         [KIND_LISTENER] = MANY,
+                        [KIND_ASKER] = 17, /* who wait for a reload, and for the end */
                         [KIND_STARTER] = 1,
                         [KIND_SEALED] = MANY,
                         [KIND_UNSEALED] = MANY,
@@ -64,12 +65,12 @@ static const struct design designs[] = {
     {
         .program = "jailmap-launcher",
         .title = "jailmap-launcher: agents",
-        .what = "starts agents",
+        .what = "starts agents and the reader of the configuration",
         .own = SPACE_CHILDREN,
         .landlock = "no signals to others than processes of jailmapd",
         .filters = {&profile_launcher},
         .limits = {ANYTHING},
-        .descriptors = {[KIND_NULL] = MANY, [KIND_BRIDGE] = 1, [KIND_PROGRAM] = 1, [KIND_PIPE] = 1},
+        .descriptors = {[KIND_NULL] = MANY, [KIND_BRIDGE] = 1, [KIND_PROGRAM] = 2, [KIND_PIPE] = 1},
     },
     {
         .program = "jailmap-launcher",
@@ -129,6 +130,17 @@ static const struct design designs[] = {
             {[KIND_NULL] = MANY, [KIND_BRIDGE] = 1, [KIND_LINKED] = MANY, [KIND_EPOLL] = 1},
     },
     {
+        .program = "jailmap-reader",
+        .title = "",
+        .what = "reads the configuration for a reload",
+        .own = SPACE_PROCESSES,
+        .landlock = "reads files, changes and executes none; no signals to others",
+        .filters = {&profile_reader, &profile_launcher},
+        .limits = {LITTLE, [LIMIT_FILE] = 0, [LIMIT_DATA] = ANY_LIMIT},
+        .descriptors =
+            {[KIND_NULL] = MANY, [KIND_BRIDGE] = 1, [KIND_SOURCE] = 2, [KIND_DIRECTORY] = 1},
+    },
+    {
         .program = "jailmap-loader",
         .title = "",
         .what = "loads one table",
@@ -169,6 +181,7 @@ static const struct {
     {&profile_scribe, "jailmap-scribe"},
     {&profile_census, "jailmap-census"},
     {&profile_agent_nss, "jailmap-agent-nss"},
+    {&profile_reader, "jailmap-reader"},
     {&profile_loader_db, "jailmap-loader for hash and btree"},
     {&profile_loader_cdb, "jailmap-loader for cdb"},
     {&profile_loader_lmdb, "jailmap-loader for lmdb"},

@@ -15,9 +15,9 @@
 #include "ctl/jailmap.h"
 #include "ctl/status.h"
 
-#define RUNTIME_DIR "/run/jailmap"
-#define WATCH_S     2
-#define WATCH_MOST  86400
+#define PATIENCE_S 15
+#define WATCH_S    2
+#define WATCH_MOST 86400
 
 /* The other screen of the terminal, without a cursor; and back. */
 #define ENTER "\033[?1049h\033[?25l"
@@ -54,10 +54,11 @@ static int exit_of(const struct status *s)
 
 static int show(FILE *out)
 {
+    const struct ctl_socket socket = {options.dir, "control.status", PATIENCE_S};
     struct status s;
     size_t len;
     char *text;
-    int status = status_ask(options.dir, &text, &len);
+    int status = ctl_ask(&socket, &text, &len);
 
     if (status != EX_OK)
         return status;
@@ -191,7 +192,7 @@ static bool read_options(int argc, char **argv)
                                           {NULL, 0, NULL, 0}};
     int opt;
 
-    options.dir = RUNTIME_DIR;
+    options.dir = CTL_RUNTIME_DIR;
     while ((opt = getopt_long(argc, argv, "d:", names, NULL)) != -1) {
         if (opt == 'd')
             options.dir = optarg;

@@ -59,10 +59,6 @@ struct status {
 bool status_parse(char *text, size_t len, struct status *status);
 void status_free(struct status *status);
 
-/* Asks the daemon of that runtime-dir. EX_OK with *text, which is the caller's, or an exit status
- * with a message on standard error. */
-int status_ask(const char *dir, char **text, size_t *len);
-
 /* Name of a user of this machine by /etc/passwd; its number, if that has none. Good until the next
  * call. */
 const char *status_user(uint64_t uid);

@@ -1,30 +1,15 @@
 /*
- * Asking a daemon for its status, and taking the answer apart. Runs in the tool, as whoever calls
- * it. It may connect to the control socket; it must never send anything, and believes no byte of
- * the answer.
+ * Taking the census's answer apart. Runs in the tool, as whoever calls it. It may read /etc/passwd
+ * for names of users; it believes no byte of the answer.
  */
 #include "ctl/status.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <sysexits.h>
-#include <time.h>
-#include <unistd.h>
 
-#define SOCKET     "control.status"
 #define MAGIC      "jailmap-status 2"
-#define REFUSED    "refused: "
-#define AGAIN      "try again\n"
-#define TRIES      30
-#define PAUSE_NS   (100L * 1000 * 1000)
-#define PATIENCE_S 15
-#define ANSWER_MAX ((size_t)1 << 28)
 #define FIELDS_MAX 16 /* of a line, after the word that says its kind */
 
 /* ---- taking apart ---- */
@@ -240,124 +225,7 @@ bool status_parse(char *text, size_t len, struct status *s)
     return false;
 }
 
-/* ---- asking ---- */
-
-static int complain(int status, const char *dir, const char *why)
-{
-    fprintf(stderr, "jailmap: %s/" SOCKET ": %s\n", dir, why);
-    return status;
-}
-
-/* Through the directory's descriptor: a path may be longer than the name of a socket. */
-static int connect_to(const char *dir)
-{
-    struct timeval patience = {.tv_sec = PATIENCE_S};
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int place = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), fd, error;
-
-    if (place < 0)
-        return -1;
-    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/" SOCKET, place);
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 ||
-                    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0 ||
-                    connect(fd, (struct sockaddr *)&address, sizeof address) != 0)) {
-        error = errno;
-        close(fd);
-        errno = error;
-        fd = -1;
-    }
-    error = errno;
-    close(place);
-    errno = error;
-    return fd;
-}
-
-/* All that comes, until its end. -1 with errno. */
-static int receive(int fd, char **text, size_t *len)
-{
-    FILE *whole = open_memstream(text, len);
-    static char piece[64 * 1024];
-    ssize_t n;
-    int error;
-
-    if (whole == NULL)
-        return -1;
-    while ((n = recv(fd, piece, sizeof piece, 0)) > 0 || (n < 0 && errno == EINTR))
-        if (n > 0 && (ftell(whole) > (long)ANSWER_MAX || fwrite(piece, 1, (size_t)n, whole) == 0)) {
-            n = -1;
-            errno = EMSGSIZE;
-            break;
-        }
-    error = errno;
-    if (fclose(whole) != 0) {
-        error = errno;
-        n = -1;
-    }
-    errno = error;
-    return n == 0 ? 0 : -1;
-}
-
-static int ask_once(const char *dir, char **text, size_t *len)
-{
-    int fd = connect_to(dir), status = EX_OK;
-
-    *text = NULL;
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return complain(
-            EX_UNAVAILABLE, dir,
-            "not there; jailmapd is not running, or has another runtime-dir (option -d)");
-    if (fd < 0 && errno == ECONNREFUSED)
-        return complain(EX_UNAVAILABLE, dir, "nobody listens; jailmapd ended without a word");
-    if (fd < 0)
-        return complain(errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE, dir, strerror(errno));
-    if (receive(fd, text, len) != 0)
-        status = complain(errno == EAGAIN ? EX_TEMPFAIL : EX_UNAVAILABLE, dir,
-                          errno == EAGAIN ? "no answer" : strerror(errno));
-    close(fd);
-    return status;
-}
-
-static bool ends_with(const char *text, size_t len, const char *end)
-{
-    return len >= strlen(end) && memcmp(text + len - strlen(end), end, strlen(end)) == 0;
-}
-
-/* What the daemon says instead of an answer; it is cut and made printable. */
-static int refused(const char *dir, char *text, size_t len)
-{
-    size_t at = strlen(REFUSED);
-    bool again = ends_with(text, len, AGAIN);
-
-    for (size_t i = 0; i < len; i++)
-        if (text[i] < 0x20 || text[i] > 0x7e)
-            text[i] = i + 1 == len ? '\0' : '?';
-    text[len - 1] = '\0';
-    complain(0, dir, text + at);
-    free(text);
-    return again ? EX_TEMPFAIL : EX_NOPERM;
-}
-
-int status_ask(const char *dir, char **text, size_t *len)
-{
-    const struct timespec pause = {0, PAUSE_NS};
-
-    for (int tries = 1;; tries++) {
-        int status = ask_once(dir, text, len);
-
-        if (status == EX_OK && *len > strlen(REFUSED) &&
-            memcmp(*text, REFUSED, strlen(REFUSED)) == 0) {
-            if (tries == TRIES || !ends_with(*text, *len, AGAIN))
-                return refused(dir, *text, *len);
-            free(*text);
-            nanosleep(&pause, NULL);
-            continue;
-        }
-        if (status != EX_OK)
-            free(*text);
-        return status;
-    }
-}
+/* ---- names ---- */
 
 const char *status_user(uint64_t uid)
 {

@@ -173,7 +173,8 @@ static void show_word(const struct policy *policy, const char *title, const char
     for (size_t i = 0; i < policy->ntables; i++) {
         const char *name = policy->tables[i].name;
 
-        if (!policy_word_names(policy, word, (struct slice){name, strlen(name)}))
+        if (policy->tables[i].gone ||
+            !policy_word_names(policy, word, (struct slice){name, strlen(name)}))
             continue;
         fputs(between, out);
         write_quoted(out, name);
@@ -241,7 +242,7 @@ char *policy_advice(const struct policy *policy, const struct policy_peer *peer,
     }
     policy_escape(name, escaped, sizeof escaped);
     for (size_t i = 0; i < policy->ntables && !declared; i++)
-        declared = slice_is(name, policy->tables[i].name);
+        declared = !policy->tables[i].gone && slice_is(name, policy->tables[i].name);
     if (!declared)
         fprintf(out, "table \"%s\" { }  ", escaped);
     snprintf(uid, sizeof uid, "%u", (unsigned)peer->uid);

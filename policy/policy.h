@@ -41,6 +41,7 @@ struct policy_listen {
     unsigned clients_per_worker; /* most connections of one worker */
     unsigned max_use;            /* connections after which a worker is replaced */
     bool greeting;               /* new clients are greeted, as Postfix 3.6 and later expects */
+    bool gone;                   /* it keeps its place only: see adopt.h */
 };
 
 struct policy_table {
@@ -55,6 +56,7 @@ struct policy_table {
     unsigned load_time;     /* seconds */
     unsigned load_memory;   /* MB */
     unsigned image_size;    /* most MB; 0: 64 and 16 times the source, at most 4 GB */
+    bool gone;              /* it keeps its place only: see adopt.h */
 };
 
 /* Whom an allow section speaks of. */

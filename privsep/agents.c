@@ -18,6 +18,7 @@
 #define DRAIN_MS        5000  /* one that is not needed any more may finish what it was asked */
 
 static struct agent {
+    size_t index;
     const struct policy_table *conf;
     struct child *child;
     bool needed;
@@ -28,12 +29,8 @@ static struct agent {
     char trouble[512]; /* why it does not answer now; empty: it does */
     time_t trouble_since;
     uint32_t told; /* see census_edition() */
-} * agents;
-
-static size_t index_of(const struct agent *a)
-{
-    return (size_t)(a - agents);
-}
+} * *agents;
+static size_t nagents;
 
 static void set_trouble(struct agent *a, const char *why)
 {
@@ -117,12 +114,12 @@ static void start(struct agent *a, uint64_t now)
     child_send(a->child, MSG_SOURCE, &source, a->conf->name, strlen(a->conf->name), NULL);
     a->child->state = STATE_SERVE;
     a->version++;
-    clients_table_changed(index_of(a));
+    clients_table_changed(a->index);
 }
 
 void agent_need(size_t index, bool needed)
 {
-    struct agent *a = &agents[index];
+    struct agent *a = agents[index];
 
     if (a->needed == needed)
         return;
@@ -147,7 +144,7 @@ static void stop(struct agent *a)
 bool agents_tell(void)
 {
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        struct agent *a = &agents[i];
+        struct agent *a = agents[i];
         struct msg_agent_state body = {.since = (uint64_t)a->trouble_since,
                                        .table = (uint32_t)i,
                                        .started = (uint32_t)a->version,
@@ -167,12 +164,12 @@ bool agents_tell(void)
 
 uint64_t agent_version(size_t index)
 {
-    return agents[index].child != NULL ? agents[index].version : 0;
+    return agents[index]->child != NULL ? agents[index]->version : 0;
 }
 
 int agent_link(size_t index)
 {
-    struct agent *a = &agents[index];
+    struct agent *a = agents[index];
     struct msg_link link = {0};
     int ends[2];
     bool sent;
@@ -195,23 +192,68 @@ uint64_t agents_tick(uint64_t now)
     uint64_t next = NEVER;
 
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        if (agents[i].start_at <= now)
-            start(&agents[i], now);
-        if (agents[i].stop_at <= now)
-            stop(&agents[i]);
-        if (agents[i].start_at < next)
-            next = agents[i].start_at;
-        if (agents[i].stop_at < next)
-            next = agents[i].stop_at;
+        struct agent *a = agents[i];
+
+        if (a->start_at <= now)
+            start(a, now);
+        if (a->stop_at <= now)
+            stop(a);
+        if (a->start_at < next)
+            next = a->start_at;
+        if (a->stop_at < next)
+            next = a->stop_at;
     }
     return next;
 }
 
+/* ---- start, and reload ---- */
+
 bool agents_start(void)
 {
-    agents = calloc(monitor_policy->ntables + 1, sizeof *agents);
-    for (size_t i = 0; agents != NULL && i < monitor_policy->ntables; i++)
-        agents[i] =
-            (struct agent){.conf = &monitor_policy->tables[i], .start_at = NEVER, .stop_at = NEVER};
-    return agents != NULL;
+    if (!agents_prepare(monitor_policy->ntables))
+        return false;
+    agents_reload();
+    return true;
+}
+
+bool agents_prepare(size_t count)
+{
+    struct agent **grown = reallocarray(agents, count + 1, sizeof(struct agent *));
+
+    if (grown == NULL)
+        return false;
+    agents = grown;
+    for (; nagents < count; nagents++) {
+        agents[nagents] = calloc(1, sizeof *agents[nagents]);
+        if (agents[nagents] == NULL)
+            return false;
+        agents[nagents]->index = nagents;
+        agents[nagents]->start_at = agents[nagents]->stop_at = NEVER;
+    }
+    return true;
+}
+
+void agents_reload(void)
+{
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        agents[i]->conf = &monitor_policy->tables[i];
+}
+
+/* One that gives what may not be given any more ends at once, and its links with it. */
+void agents_let_go(void)
+{
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        struct agent *a = agents[i];
+        struct child *child = a->child;
+
+        if (!table_is_anew(i))
+            continue;
+        a->needed = false;
+        a->start_at = NEVER;
+        stop(a);
+        if (child != NULL)
+            child_end(child, "it is not needed any more");
+        if (a->conf->gone) /* whatever has this place next begins anew */
+            a->trouble_since = a->version = 0;
+    }
 }

@@ -53,10 +53,11 @@ static bool tell_listeners(void)
 {
     for (; listeners_told < monitor_policy->nlistens; listeners_told++) {
         const struct policy_listen *l = &monitor_policy->listens[listeners_told];
+        const char *path = l->gone ? "" : l->path;
         struct msg_listener body = {(uint32_t)listeners_told, l->workers, l->clients_per_worker,
                                     l->max_use};
 
-        if (!census_tell(MSG_LISTENER, &body, l->path, NULL))
+        if (!census_tell(MSG_LISTENER, &body, path, NULL))
             return false;
     }
     return true;
@@ -151,7 +152,7 @@ void census_policy(const char *failure)
     policy_since = time(NULL);
     snprintf(policy_failure, sizeof policy_failure, "%s", failure);
     policy_told = false;
-    listeners_told = 0; /* their limits may be others */
+    listeners_told = tables_named = 0; /* they, and their limits, may be others */
     census_changed();
 }
 
@@ -159,7 +160,8 @@ bool census_page(uint32_t slots, int *writer, int *reader)
 {
     const char *why;
 
-    *writer = census != NULL ? memfd_make("jailmap-counters") : -1;
+    /* What a page counts is of the tables that were named before it. */
+    *writer = census != NULL && tell_names() ? memfd_make("jailmap-counters") : -1;
     *reader = -1;
     if (*writer < 0)
         return false;

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "policy/adopt.h"
 #include "privsep/monitor.h"
 #include "proto/proxymap.h"
 
@@ -22,6 +23,8 @@
 #define BACKOFF_MIN_MS  100    /* after a worker that died young, doubled each time */
 #define BACKOFF_MAX_MS  1000
 #define PATIENCE_MS     10000 /* a worker that reads nothing for so long holds up its clients */
+#define SETTLE_MS       10000 /* in which it confirms a new policy, and hands back its clients */
+#define MORE_TABLES     32    /* that a worker may be given besides those that there were */
 #define STEADY_MS       10000 /* a worker that lived so long starts from the beginning */
 #define GROUPS_MOST     65536 /* of one process */
 #define HANDBACKS       32    /* clients that a worn worker is asked for at a time */
@@ -44,6 +47,7 @@ struct client {
 /* What a worker asked for, by table, and what it has been told. */
 struct grant {
     bool asked;
+    enum { OWED_NOTHING, OWED_DENIAL, OWED_RECALL } owed; /* what it is to be told first */
     uint32_t ref;
     uint64_t told;    /* table_version() */
     uint64_t linked;  /* agent_version(); 0: it has no link */
@@ -74,6 +78,7 @@ static struct crowd guests = {"users allowed by a group or as anyone", 64, 256, 
 struct compartment {
     struct policy_peer peer;
     struct crowd *crowd; /* NULL: the uid is named, and has places of its own */
+    bool stale;          /* the policy asks for more groups than these: nobody comes in any more */
     bool suspect;        /* none of its workers is asked for clients any more: see worker_gone() */
     unsigned workers, clients;
     struct worker *worn;        /* the one that is to hand its clients back, if any */
@@ -96,10 +101,20 @@ struct worker {
     struct compartment *compartment;
     struct grant *grants;
     struct client *clients; /* as many as one worker may have; the index is the client's number */
+    unsigned most;          /* such clients */
+    size_t room;            /* tables for which it has descriptors */
     unsigned nclients, served;
     unsigned asked_back; /* clients that it has been asked for, and has not handed back yet */
     uint64_t idle_since;
     uint64_t again_at; /* NEVER, or when to tell it what could not be told */
+    /* After a reload: */
+    enum { SETTLED, SETTLE_OWED, SETTLING } settling;
+    uint64_t settle_by;
+    bool serve_owed; /* it is to be told its limits */
+    bool outdated;   /* its limits are too small for the policy: worn */
+    bool tainted;    /* it had what its clients may not have any more: to be replaced soon */
+    bool dismissed;  /* it is to end without its being at fault, and has been told */
+    uint64_t end_by; /* NEVER, or when a tainted one has had its time */
     struct worker *next;
 };
 
@@ -108,6 +123,7 @@ static struct compartment *compartments;
 static struct worker *workers;
 static struct place *places;
 static size_t nplaces;
+static uint32_t reloads; /* serial of the latest */
 
 static const struct policy_listen *listen_of(const struct compartment *c)
 {
@@ -164,7 +180,7 @@ static bool log_about(struct compartment *c, enum limited kind)
 
 static bool is_client(const struct worker *w, uint32_t number)
 {
-    return number < listen_of(w->compartment)->clients_per_worker && w->clients[number].used;
+    return number < w->most && w->clients[number].used;
 }
 
 /* ---- places ---- */
@@ -322,6 +338,21 @@ static bool tell_link(struct worker *w, size_t index, uint64_t agent)
     return sent;
 }
 
+/* What was taken from it by a reload. False: its queue is full. */
+static bool tell_owed(struct worker *w, size_t index)
+{
+    struct grant *g = &w->grants[index];
+    struct msg_table_error denial = {g->ref, PM_DENY, 0, 0};
+    struct msg_recall recall = {g->ref};
+
+    if (g->owed == OWED_DENIAL && !child_send(w->child, MSG_TABLE_ERROR, &denial, NULL, 0, NULL))
+        return false;
+    if (g->owed == OWED_RECALL && !child_send(w->child, MSG_RECALL, &recall, NULL, 0, NULL))
+        return false;
+    g->owed = OWED_NOTHING;
+    return true;
+}
+
 /*
  * Tells a worker what is new about a table it asked for. The link first: an agent alone gives right
  * answers, an image alone may not. False: its queue is full; writable() comes back to it.
@@ -331,6 +362,8 @@ static bool tell(struct worker *w, size_t index)
     struct grant *g = &w->grants[index];
     uint64_t version = table_version(index), agent = agent_version(index);
 
+    if (g->owed != OWED_NOTHING && !tell_owed(w, index))
+        return false;
     if (!g->asked)
         return true;
     if ((table_answered_by(index) & KIND_LINK) && agent != 0 && g->linked != agent &&
@@ -349,10 +382,43 @@ static bool tell(struct worker *w, size_t index)
     return true;
 }
 
+static bool tell_limits(struct worker *w)
+{
+    const struct policy_listen *l = listen_of(w->compartment);
+    struct msg_serve serve = {l->max_pending,
+                              l->max_request,
+                              l->request_timeout,
+                              l->answer_timeout,
+                              l->greeting,
+                              w->slots,
+                              0};
+
+    w->serve_owed = !child_send(w->child, MSG_SERVE, &serve, NULL, 0, NULL);
+    return !w->serve_owed;
+}
+
+/* Of a reload: all that is taken from it, and then the question whether it has done that. */
+static bool tell_reload(struct worker *w)
+{
+    struct msg_settle settle = {reloads};
+
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        if (w->grants[i].owed != OWED_NOTHING && !tell_owed(w, i))
+            return false;
+    if (w->serve_owed && !tell_limits(w))
+        return false;
+    if (!child_send(w->child, MSG_SETTLE, &settle, NULL, 0, NULL))
+        return false;
+    w->settling = SETTLING;
+    return true;
+}
+
 static void worker_writable(struct child *child)
 {
     struct worker *w = child->owner;
 
+    if (w->settling == SETTLE_OWED && !tell_reload(w))
+        return;
     for (size_t i = 0; i < monitor_policy->ntables; i++)
         if (!tell(w, i))
             return;
@@ -456,7 +522,8 @@ static void handle_bad_table(struct worker *w, uint32_t ref, struct slice text)
     while (i < monitor_policy->ntables && !(w->grants[i].asked && w->grants[i].ref == ref))
         i++;
     if (i == monitor_policy->ntables) {
-        child_end(w->child, "it speaks of a table that it does not have");
+        if (w->settling == SETTLED) /* else it may not know yet */
+            child_end(w->child, "it speaks of a table that it does not have");
     } else if (text.len > 0) {
         if (log_about(w->compartment, COMPLAINTS))
             table_spoiled(i, policy_printable(text, escaped, sizeof escaped));
@@ -489,7 +556,7 @@ static void handle_event(struct worker *w, const struct bridge_msg *msg)
     case EVENT_DENIED:
         if (policy_decide(monitor_policy, &w->compartment->peer, text, &index) == POLICY_DENY)
             log_denied(w, event->subject, text);
-        else
+        else if (w->settling == SETTLED)
             child_end(w->child, "it reports the denial of a table that is approved");
         return;
     case EVENT_TOO_LARGE:
@@ -544,8 +611,12 @@ static void worker_gone(struct child *child, const char *how)
 
     /* What it sent instead of a connection may still be open: see bridge_discard(). Once is enough,
      * and the place of a second worn worker pays for it. */
-    if (child->state == STATE_DRAIN && child->verdict != NULL)
+    if (child->state == STATE_DRAIN && child->verdict != NULL && !w->dismissed)
         c->suspect = true;
+    if (w->dismissed) {
+        free_worker(w);
+        return;
+    }
     if (now - child->started >= STEADY_MS)
         c->backoff = 0;
     c->start_at = now + c->backoff;
@@ -570,17 +641,11 @@ static const struct child_ops worker_ops = {.role = ROLE_WORKER,
 static struct worker *start_worker(struct compartment *c)
 {
     const struct policy_listen *l = listen_of(c);
-    struct spawn limits = {.descriptors = l->clients_per_worker + monitor_policy->ntables + 64,
+    struct spawn limits = {.descriptors =
+                               l->clients_per_worker + monitor_policy->ntables + MORE_TABLES + 64,
                            .file_size = 0,
                            .memory = WORKER_MEMORY + 2 * l->max_pending,
                            .cpu_seconds = SPAWN_UNLIMITED};
-    struct msg_serve serve = {l->max_pending,
-                              l->max_request,
-                              l->request_timeout,
-                              l->answer_timeout,
-                              l->greeting,
-                              (uint32_t)monitor_policy->ntables,
-                              0};
     struct worker *w = calloc(1, sizeof *w);
     char title[192];
 
@@ -602,13 +667,15 @@ static struct worker *start_worker(struct compartment *c)
         return NULL;
     }
     w->compartment = c;
-    w->slots = serve.slots;
+    w->slots = (uint32_t)monitor_policy->ntables;
     w->idle_since = monitor_now();
-    w->again_at = NEVER;
+    w->again_at = w->settle_by = w->end_by = NEVER;
+    w->most = l->clients_per_worker;
+    w->room = monitor_policy->ntables + MORE_TABLES;
     w->next = workers;
     workers = w;
     c->workers++;
-    child_send(w->child, MSG_SERVE, &serve, NULL, 0, NULL);
+    tell_limits(w);
     w->child->state = STATE_SERVE;
     tell_page(&places[w->place]); /* before its first client, so that nothing is counted late */
     return w;
@@ -616,16 +683,24 @@ static struct worker *start_worker(struct compartment *c)
 
 static bool is_of(const struct compartment *c, const struct policy_peer *peer)
 {
-    return c->peer.listener == peer->listener && c->peer.uid == peer->uid &&
+    return !c->stale && c->peer.listener == peer->listener && c->peer.uid == peer->uid &&
            c->peer.ngroups == peer->ngroups &&
            memcmp(c->groups, peer->groups, peer->ngroups * sizeof *c->groups) == 0;
+}
+
+static struct crowd *crowd_of(const struct policy_peer *peer)
+{
+    enum policy_standing standing = policy_standing(monitor_policy, peer);
+
+    if (standing == STANDING_NAMED)
+        return NULL;
+    return standing == STANDING_GUEST ? &guests : &strangers;
 }
 
 /* A new one is to be let go with forget(), if it gets no worker. */
 static struct compartment *find_compartment(const struct policy_peer *peer)
 {
     size_t size = peer->ngroups * sizeof *peer->groups;
-    enum policy_standing standing;
     struct compartment *c;
 
     for (c = compartments; c != NULL; c = c->next)
@@ -637,9 +712,7 @@ static struct compartment *find_compartment(const struct policy_peer *peer)
     c->peer = *peer;
     memcpy(c->groups, peer->groups, size);
     c->peer.groups = c->groups;
-    standing = policy_standing(monitor_policy, peer);
-    if (standing != STANDING_NAMED)
-        c->crowd = standing == STANDING_GUEST ? &guests : &strangers;
+    c->crowd = crowd_of(&c->peer);
     c->next = compartments;
     compartments = c;
     return c;
@@ -655,7 +728,7 @@ static void forget(struct compartment *c, uint64_t now)
 
     if (c->workers > 0)
         return;
-    if (c->crowd == NULL &&
+    if (c->crowd == NULL && !c->stale && !listen_of(c)->gone &&
         (c->peer.ngroups == 0 || (c->backoff != 0 && now < c->start_at + STEADY_MS) ||
          tell_held(c->limits, told_of(c), now) != NEVER))
         return;
@@ -672,26 +745,28 @@ static unsigned workers_most(const struct compartment *c)
 }
 
 /* And for its uid on its listener: for each group that makes a difference there is one more. */
-static unsigned places_most(size_t listener)
+static unsigned places_most(const struct policy *policy, size_t listener)
 {
-    return monitor_policy->listens[listener].workers +
-           (unsigned)policy_count(monitor_policy, listener, WHO_GROUP);
+    return policy->listens[listener].workers + (unsigned)policy_count(policy, listener, WHO_GROUP);
 }
 
-unsigned clients_workers_most(void)
+unsigned clients_workers_most(const struct policy *policy)
 {
-    unsigned most = strangers.most;
+    unsigned most = 2 * strangers.most;
     bool open = false;
 
-    for (size_t i = 0; i < monitor_policy->nlistens; i++) {
-        unsigned group_sections = (unsigned)policy_count(monitor_policy, i, WHO_GROUP);
+    for (size_t i = 0; i < policy->nlistens; i++) {
+        unsigned group_sections = (unsigned)policy_count(policy, i, WHO_GROUP);
 
-        /* Each compartment of a uid may have a worn one besides. */
-        most += (places_most(i) + 1 + group_sections) *
-                (unsigned)policy_count(monitor_policy, i, WHO_USER);
-        open |= group_sections > 0 || policy_count(monitor_policy, i, WHO_ANYONE) > 0;
+        if (policy->listens[i].gone)
+            continue;
+        /* Each compartment of a uid may have a worn one besides, and all may be replaced at once.
+         */
+        most += (2 * places_most(policy, i) + 1 + group_sections) *
+                (unsigned)policy_count(policy, i, WHO_USER);
+        open |= group_sections > 0 || policy_count(policy, i, WHO_ANYONE) > 0;
     }
-    return open ? most + guests.most : most;
+    return open ? most + 2 * guests.most : most;
 }
 
 static void release_worker(struct worker *w)
@@ -719,7 +794,7 @@ static bool crowd_place(struct crowd *crowd, uint64_t now, bool urgent, const ch
     snprintf(text, sizeof text, "too many %s", crowd->who);
     *why = text;
     for (struct worker *w = workers; w != NULL; w = w->next) {
-        if (w->compartment->crowd != crowd)
+        if (w->compartment->crowd != crowd || w->tainted)
             continue;
         count++;
         if (urgent && is_idle(w) && (idle == NULL || w->idle_since < idle->idle_since))
@@ -749,13 +824,13 @@ static bool uid_place(const struct compartment *c, bool urgent)
         const struct compartment *other = w->compartment;
 
         if (other->peer.uid != c->peer.uid || other->peer.listener != c->peer.listener ||
-            other->worn == w || w->child->io.fd < 0)
+            other->worn == w || w->tainted || w->child->io.fd < 0)
             continue;
         count++;
         if (urgent && is_idle(w) && (idle == NULL || w->idle_since < idle->idle_since))
             idle = w;
     }
-    if (count < places_most(c->peer.listener))
+    if (count < places_most(monitor_policy, c->peer.listener))
         return true;
     if (idle != NULL)
         release_worker(idle);
@@ -770,14 +845,16 @@ static struct worker *find_worker(struct compartment *c, uint64_t now, bool urge
                                   const char **why)
 {
     struct worker *best = NULL;
-    unsigned in_use = 0;
+    unsigned in_use = 0, leaving = 0;
 
     for (struct worker *w = workers; w != NULL; w = w->next) {
-        if (w->compartment != c || w->child->io.fd < 0 || w == c->worn)
+        if (w->compartment != c)
+            continue;
+        leaving += w->tainted;
+        if (w->child->io.fd < 0 || w == c->worn || w->tainted)
             continue;
         in_use++;
-        if (w->nclients < listen_of(c)->clients_per_worker &&
-            (best == NULL || w->nclients < best->nclients))
+        if (w->nclients < w->most && (best == NULL || w->nclients < best->nclients))
             best = w;
     }
     if (best != NULL)
@@ -786,7 +863,7 @@ static struct worker *find_worker(struct compartment *c, uint64_t now, bool urge
     if (in_use >= workers_most(c))
         return NULL;
     *why = "its workers die; the next one waits";
-    if (now < c->start_at || c->workers > workers_most(c))
+    if (now < c->start_at || c->workers - leaving > workers_most(c))
         return NULL;
     *why = "its processes with other groups have all its workers";
     if (!uid_place(c, urgent))
@@ -801,8 +878,10 @@ static bool pass_on(struct worker *w, int fd, const struct client *client, bool 
 {
     struct msg_client body = {0, greeted};
 
-    while (w->clients[body.client].used)
+    while (body.client < w->most && w->clients[body.client].used)
         body.client++;
+    if (body.client == w->most)
+        return false;
     if (!child_send(w->child, MSG_CLIENT, &body, NULL, 0, &fd))
         return false;
     take_client(w, body.client, client);
@@ -842,6 +921,14 @@ static bool look_at_groups(int fd, struct policy_peer *peer, gid_t group)
     return true;
 }
 
+/* Of the one at the other end. NULL: the kernel does not tell, or out of memory. */
+static struct compartment *compartment_of(int fd, size_t listener, const struct client *client)
+{
+    struct policy_peer peer = {.listener = listener, .uid = client->uid};
+
+    return look_at_groups(fd, &peer, client->gid) ? find_compartment(&peer) : NULL;
+}
+
 static void refuse(struct compartment *c, const struct client *client, const char *why)
 {
     if (log_about(c, REFUSALS))
@@ -853,18 +940,14 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
 {
     int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     struct client client;
-    struct policy_peer peer = {.listener = listener};
     struct compartment *c = NULL;
     struct worker *w = NULL;
     const char *why = "all its workers are full";
 
     if (fd < 0)
         return errno;
-    if (look_at(fd, &client)) {
-        peer.uid = client.uid;
-        if (look_at_groups(fd, &peer, client.gid))
-            c = find_compartment(&peer);
-    }
+    if (look_at(fd, &client))
+        c = compartment_of(fd, listener, &client);
     /* Those of a worn worker count: there must be room where they go. */
     if (c != NULL && c->clients < workers_most(c) * listen_of(c)->clients_per_worker)
         w = find_worker(c, now, true, &why);
@@ -886,20 +969,29 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
 
 /* ---- worn workers ---- */
 
-/*
- * Asks the worn worker of c for some of its clients, as soon as another one is there to take them
- * and has taken what it was sent; so a queue that is full refuses nobody.
- */
-static void ask_back(struct compartment *c, uint64_t now)
+/* Who takes the clients of w next. Of a stale compartment nobody knows before they are looked at
+ * anew, one by one. */
+static struct worker *find_replacement(struct worker *w, uint64_t now)
 {
-    struct msg_drain body = {HANDBACKS};
-    struct worker *w = c->worn, *other;
     const char *why;
+
+    return w->compartment->stale ? w : find_worker(w->compartment, now, false, &why);
+}
+
+/*
+ * Asks a worn or tainted worker for some of its clients, as soon as another one is there to take
+ * them and has taken what it was sent; so a queue that is full refuses nobody.
+ */
+static void ask_back(struct worker *w, uint64_t now)
+{
+    struct compartment *c = w->compartment;
+    struct msg_drain body = {HANDBACKS};
+    struct worker *other;
 
     if (w->asked_back > 0)
         return;
-    other = find_worker(c, now, false, &why);
-    if (other == NULL && w->child->state == STATE_SERVE)
+    other = find_replacement(w, now);
+    if (other == NULL && w == c->worn && w->child->state == STATE_SERVE)
         c->worn = NULL; /* it goes on as before for a while */
     if (other == NULL || child_backlog(other->child)) {
         w->again_at = now + (other == NULL ? AGAIN_MS : BEHIND_MS);
@@ -924,8 +1016,9 @@ static bool is_same(const struct client *a, const struct client *b)
 static void handle_handback(struct worker *w, const struct bridge_msg *msg)
 {
     uint32_t number = msg->body.HANDBACK.client;
+    struct compartment *c = w->compartment;
     struct client client;
-    struct worker *next;
+    struct worker *next = NULL;
     const char *why = "its worker is too busy";
     int fd = msg->fds[0];
 
@@ -937,11 +1030,30 @@ static void handle_handback(struct worker *w, const struct bridge_msg *msg)
     }
     w->asked_back--;
     drop_client(w, number);
-    next = find_worker(w->compartment, monitor_now(), false, &why);
+    if (c->stale)
+        c = compartment_of(fd, c->peer.listener, &client);
+    if (c != NULL)
+        next = find_worker(c, monitor_now(), false, &why);
     /* If nobody else takes it, it goes to where it came from, and is asked for again. */
-    if ((next == NULL || !pass_on(next, fd, &client, true)) && !pass_on(w, fd, &client, true))
-        refuse(w->compartment, &client, why);
+    if (next == NULL || !pass_on(next, fd, &client, true)) {
+        w->again_at = monitor_now() + BEHIND_MS;
+        if (!pass_on(w, fd, &client, true))
+            refuse(w->compartment, &client, why);
+    }
+    if (c != NULL)
+        forget(c, monitor_now());
     close(fd);
+}
+
+/* SETTLED: serial. */
+static void handle_settled(struct worker *w, const struct bridge_msg *msg)
+{
+    if (w->settling != SETTLING || msg->body.SETTLED.serial != reloads) {
+        child_end(w->child, "it confirms what it was not asked");
+        return;
+    }
+    w->settling = SETTLED;
+    w->settle_by = NEVER;
 }
 
 static void worker_message(struct child *child, const struct bridge_msg *msg)
@@ -954,17 +1066,59 @@ static void worker_message(struct child *child, const struct bridge_msg *msg)
         handle_closed(w, msg);
     else if (msg->type == MSG_HANDBACK)
         handle_handback(w, msg);
+    else if (msg->type == MSG_SETTLED)
+        handle_settled(w, msg);
     else
         handle_event(w, msg);
 }
 
-/* Lets idle workers go, and worn ones that have no clients; asks one other worn one for them. */
-static uint64_t tick_worker(struct worker *w, uint64_t now)
+/* Ends one that may simply have had clients that were never idle: that is no misdeed. */
+static void dismiss(struct worker *w, const char *why)
+{
+    w->dismissed = true;
+    w->settling = SETTLING; /* until it has ended */
+    child_end(w->child, why);
+}
+
+/* One that a reload waits for, or has found tainted, has its time. False: that is over. */
+static bool is_in_time(struct worker *w, uint64_t now)
+{
+    if (w->settle_by <= now) {
+        child_end(w->child, "it did not confirm the new policy in time");
+    } else if (w->end_by <= now) {
+        log_line(LOG_WARNING,
+                 "worker pid %d for uid %u on %s ended: %s, and it has not handed back %u clients "
+                 "in time",
+                 (int)w->child->pid, (unsigned)w->compartment->peer.uid,
+                 listen_of(w->compartment)->path,
+                 w->compartment->stale ? "more groups of its clients count now"
+                                       : "it had a table that is not approved any more",
+                 w->nclients);
+        dismiss(w, "it did not hand back its clients in time");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* Asks w for its clients, if it is its turn: of worn ones one at a time. */
+static void replace(struct worker *w, bool is_worn, uint64_t now)
 {
     struct compartment *c = w->compartment;
-    bool is_worn = w->served >= listen_of(c)->max_use;
 
-    if (w->child->io.fd < 0) /* its end is being reported */
+    if (is_worn && c->worn == NULL && c->crowd != &strangers && !c->suspect && !w->tainted)
+        c->worn = w;
+    if (c->worn == w || w->tainted)
+        ask_back(w, now);
+}
+
+/* Lets idle workers go, and worn ones that have no clients; asks others for theirs. */
+static uint64_t tick_worker(struct worker *w, uint64_t now)
+{
+    bool is_worn = w->served >= listen_of(w->compartment)->max_use || w->tainted || w->outdated;
+    uint64_t next;
+
+    if (w->child->io.fd < 0 || !is_in_time(w, now)) /* its end is being reported */
         return NEVER;
     if (w->again_at <= now) {
         w->again_at = NEVER;
@@ -974,12 +1128,12 @@ static uint64_t tick_worker(struct worker *w, uint64_t now)
         release_worker(w);
         return NEVER;
     }
-    if (is_worn && c->worn == NULL && c->crowd != &strangers && !c->suspect && w->again_at == NEVER)
-        c->worn = w;
-    if (c->worn == w && w->again_at == NEVER)
-        ask_back(c, now);
-    return w->nclients == 0 && w->idle_since + IDLE_MS < w->again_at ? w->idle_since + IDLE_MS
-                                                                     : w->again_at;
+    if (w->again_at == NEVER)
+        replace(w, is_worn, now);
+    next = w->settle_by < w->end_by ? w->settle_by : w->end_by;
+    if (w->nclients == 0 && w->idle_since + IDLE_MS < next)
+        next = w->idle_since + IDLE_MS;
+    return w->again_at < next ? w->again_at : next;
 }
 
 uint64_t clients_tick(uint64_t now)
@@ -1022,4 +1176,96 @@ void clients_stop(void)
     tell_held(guests.limits, guests.who, NEVER);
     for (struct compartment *c = compartments; c != NULL; c = c->next)
         tell_held(c->limits, told_of(c), NEVER);
+}
+
+/* ---- reload ---- */
+
+bool clients_prepare(size_t ntables)
+{
+    size_t had = monitor_policy->ntables + 1;
+
+    for (struct worker *w = workers; w != NULL; w = w->next) {
+        struct grant *grown = reallocarray(w->grants, ntables + 1, sizeof *grown);
+
+        if (grown == NULL)
+            return false;
+        memset(grown + had, 0, (ntables + 1 - had) * sizeof *grown);
+        w->grants = grown;
+    }
+    return true;
+}
+
+/* Takes from w what its clients may not have any more, or not as it was. */
+static void take_away(struct worker *w)
+{
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        struct grant *g = &w->grants[i];
+        const char *name = monitor_policy->tables[i].name;
+        size_t index;
+
+        if (!g->asked)
+            continue;
+        if (policy_decide(monitor_policy, &w->compartment->peer, (struct slice){name, strlen(name)},
+                          &index) != POLICY_APPROVE)
+            *g = (struct grant){.owed = OWED_DENIAL, .ref = g->ref};
+        else if (table_is_anew(i))
+            *g = (struct grant){.asked = true, .owed = OWED_RECALL, .ref = g->ref};
+        w->tainted |= g->owed != OWED_NOTHING;
+    }
+}
+
+static void note_limits(struct worker *w, const struct policy_listen *before)
+{
+    const struct policy_listen *l = listen_of(w->compartment);
+
+    w->serve_owed |= l->max_pending != before->max_pending ||
+                     l->max_request != before->max_request ||
+                     l->request_timeout != before->request_timeout ||
+                     l->answer_timeout != before->answer_timeout || l->greeting != before->greeting;
+    w->outdated |= l->max_pending != before->max_pending || l->clients_per_worker != w->most ||
+                   monitor_policy->ntables > w->room;
+}
+
+static void reload_worker(struct worker *w, const struct policy *old, uint64_t now)
+{
+    const struct compartment *c = w->compartment;
+
+    take_away(w);
+    w->tainted |= c->stale;
+    if (listen_of(c)->gone || (w->tainted && c->suspect)) {
+        dismiss(w, "its clients may not use it any more");
+        return;
+    }
+    note_limits(w, &old->listens[c->peer.listener]);
+    if (w->tainted && w->end_by == NEVER)
+        w->end_by = now + SETTLE_MS;
+    w->settling = SETTLE_OWED;
+    w->settle_by = now + SETTLE_MS;
+    tell_reload(w);
+}
+
+void clients_reload(const struct policy *old)
+{
+    uint64_t now = monitor_now();
+
+    reloads++;
+    for (struct compartment *c = compartments; c != NULL; c = c->next) {
+        struct crowd *crowd = crowd_of(&c->peer);
+
+        c->stale |= policy_asks_more_groups(old, monitor_policy, c->peer.listener);
+        if (listen_of(c)->gone || c->stale || crowd != c->crowd)
+            tell_held(c->limits, told_of(c), NEVER);
+        c->crowd = crowd;
+    }
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        if (!w->dismissed)
+            reload_worker(w, old, now);
+}
+
+bool clients_settled(void)
+{
+    for (const struct worker *w = workers; w != NULL; w = w->next)
+        if (w->settling != SETTLED || w->compartment->stale)
+            return false;
+    return true;
 }

@@ -2,15 +2,17 @@
  * Control sockets: one for each command, in runtime-dir. Runs in the monitor: binding before it
  * gives up privilege, accepting afterwards. To connect is to command, so no byte is read from
  * anybody: who it is, the kernel says, and who may, the table below. It must never wait for a
- * connection: what is refused gets one message, and the rest goes to whoever answers.
+ * connection: each gets at most one message from here, which it has room for or loses.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "privsep/monitor.h"
@@ -19,17 +21,97 @@
 #define ACCEPTS_AT_ONCE 16
 #define GROUPS_MOST     1024
 #define PAUSE_MS        200 /* when descriptors run out */
+#define ASKERS          16  /* that wait for a reload */
+#define RESULT_MAX      4096
 
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59
 #endif
 
-/* Takes the command, and the connection, of which it keeps no copy. NULL, or why it cannot. */
-typedef const char *command(int fd, const struct ucred *peer);
+/* Takes the command; a connection that it keeps it takes out of *fd. NULL, or why it cannot. */
+typedef const char *command(int *fd, const struct ucred *peer);
 
-static const char *show_status(int fd, const struct ucred *peer)
+/* Somebody who waits for a reload. */
+static struct asker {
+    struct watched io; /* fd -1: nobody */
+    struct reload_waiter waiter;
+    bool spent; /* an event in hand may still point at it */
+} askers[ASKERS];
+
+static void say(int fd, const char *text)
 {
-    return census_asked(fd, peer->uid) ? NULL : "the census is not ready; try again";
+    struct iovec iov = {(char *)text, strlen(text)};
+    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* ---- commands ---- */
+
+static const char *show_status(int *fd, const struct ucred *peer)
+{
+    return census_asked(*fd, peer->uid) ? NULL : "the census is not ready; try again";
+}
+
+static void end_asker(struct asker *a)
+{
+    monitor_unwatch(&a->io);
+    close(a->io.fd);
+    a->io.fd = -1;
+    a->spent = true;
+}
+
+/* It has left: there is nothing else that it could have to say. */
+static void asker_ready(struct watched *self, uint32_t events)
+{
+    struct asker *a = (struct asker *)self;
+
+    (void)events;
+    if (a->io.fd < 0)
+        return;
+    reload_forget(&a->waiter);
+    end_asker(a);
+}
+
+static void asker_done(struct reload_waiter *waiter, bool reloaded, const char *result)
+{
+    struct asker *a = (struct asker *)((char *)waiter - offsetof(struct asker, waiter));
+    char text[RESULT_MAX];
+
+    (void)reloaded; /* the result says so */
+    snprintf(text, sizeof text, "%s\n", result);
+    say(a->io.fd, text);
+    end_asker(a);
+}
+
+static const char *reload(int *fd, const struct ucred *peer)
+{
+    struct asker *a = askers;
+    char who[64];
+
+    while (a < askers + ASKERS && (a->io.fd >= 0 || a->spent))
+        a++;
+    if (a == askers + ASKERS)
+        return "16 others wait for a reload; try again";
+    a->io = (struct watched){*fd, asker_ready};
+    a->waiter.done = asker_done;
+    if (!monitor_watch(&a->io, 0)) { /* its end is told in any case */
+        a->io.fd = -1;
+        return "it cannot be watched";
+    }
+    *fd = -1;
+    snprintf(who, sizeof who, "control.reload from pid %d", (int)peer->pid);
+    reload_ask(who, &a->waiter);
+    return NULL;
+}
+
+/* The connection is left open: it ends when this process has ended. */
+static const char *stop(int *fd, const struct ucred *peer)
+{
+    say(*fd, "stopping\n");
+    *fd = -1;
+    monitor_stop(EX_OK, "control.stop from pid %d", (int)peer->pid);
+    return NULL;
 }
 
 static void control_ready(struct watched *self, uint32_t events);
@@ -40,7 +122,9 @@ static struct control {
     bool group; /* members of control-group may, too; else root alone */
     command *run;
     bool bound;
-} controls[] = {{{-1, control_ready}, "control.status", true, show_status, false}};
+} controls[] = {{{-1, control_ready}, "control.status", true, show_status, false},
+                {{-1, control_ready}, "control.reload", false, reload, false},
+                {{-1, control_ready}, "control.stop", false, stop, false}};
 
 #define CONTROLS (sizeof controls / sizeof controls[0])
 
@@ -84,10 +168,10 @@ static const char *refusal(const struct control *c, int fd, struct ucred *peer)
 static void refuse(const struct control *c, int fd, const struct ucred *peer, const char *why)
 {
     char text[256];
-    int n = snprintf(text, sizeof text, "refused: %s\n", why);
     unsigned held = log_held(&limit, monitor_now());
 
-    send(fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    snprintf(text, sizeof text, "refused: %s\n", why);
+    say(fd, text);
     if (held > 0)
         log_line(LOG_WARNING, "%u more refusals on control sockets", held);
     if (log_allow(&limit))
@@ -106,10 +190,11 @@ static int take_one(const struct control *c)
         return errno;
     why = refusal(c, fd, &peer);
     if (why == NULL)
-        why = c->run(fd, &peer);
+        why = c->run(&fd, &peer);
     if (why != NULL)
         refuse(c, fd, &peer, why);
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return 0;
 }
 
@@ -134,6 +219,8 @@ uint64_t control_tick(uint64_t now)
 
     if (held > 0)
         log_line(LOG_WARNING, "%u more refusals on control sockets", held);
+    for (size_t i = 0; i < ASKERS; i++)
+        askers[i].spent = false;
     if (resume_at <= now) {
         for (size_t i = 0; i < CONTROLS; i++)
             monitor_rewatch(&controls[i].io, EPOLLIN);
@@ -165,6 +252,8 @@ bool control_bind(char *why, size_t len)
 {
     bool good = fchdir(MONITOR_RUNTIME) == 0;
 
+    for (size_t i = 0; i < ASKERS; i++)
+        askers[i].io.fd = -1;
     snprintf(why, len, "%s: %s", monitor_policy->runtime_dir, strerror(errno));
     for (size_t i = 0; good && i < CONTROLS; i++)
         if (!(good = bind_here(&controls[i])))

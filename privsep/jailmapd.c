@@ -41,7 +41,8 @@
 
 const struct policy *monitor_policy;
 
-static const char *config = JAILMAP_SYSCONFDIR "/jailmap/jailmapd.conf";
+const char *monitor_config = JAILMAP_SYSCONFDIR "/jailmap/jailmapd.conf";
+
 static struct {
     bool foreground, check;
     bool by_master;   /* Postfix's master(8) has started this process */
@@ -51,12 +52,14 @@ static int helpers[HELPERS];
 static int jail = -1, exit_status = EX_OK;
 static bool locked, stopping;
 static struct walls walls;
+static uint64_t descriptors; /* that this process may have */
 static char last_words[512];
 
 static const char *const helper_names[HELPERS] = {
     [HELPER_WORKER] = "jailmap-worker",       [HELPER_LOADER] = "jailmap-loader",
     [HELPER_SCRIBE] = "jailmap-scribe",       [HELPER_CENSUS] = "jailmap-census",
-    [HELPER_AGENT_NSS] = "jailmap-agent-nss", [HELPER_LAUNCHER] = "jailmap-launcher",
+    [HELPER_AGENT_NSS] = "jailmap-agent-nss", [HELPER_READER] = "jailmap-reader",
+    [HELPER_LAUNCHER] = "jailmap-launcher",
 };
 
 bool monitor_watch(struct watched *watched, uint32_t events)
@@ -121,24 +124,22 @@ static const char *place(struct policy_place at)
 
 /* ---- start ---- */
 
-/* For policy_read(): the file itself, a directory beside it, or a file in that. */
-static int open_config(void *context, const char *name, char *why, size_t len)
+int monitor_open_config(const char *name, struct stat *st, char *why, size_t len)
 {
+    const char *main_file = monitor_config;
     char path[4096];
-    struct stat st;
     int dir, fd;
 
-    (void)context;
     if (name[0] == '\0')
-        return priv_open_file(config, POLICY_NO_OWNER, 0, &st, why, len);
-    if (snprintf(path, sizeof path, "%.*s/%s", (int)(strrchr(config, '/') - config), config,
-                 name) >= (int)sizeof path) {
+        return priv_open_file(main_file, POLICY_NO_OWNER, 0, st, why, len);
+    if (snprintf(path, sizeof path, "%.*s/%s", (int)(strrchr(main_file, '/') - main_file),
+                 main_file, name) >= (int)sizeof path) {
         snprintf(why, len, "its path is too long");
         return -1;
     }
     if (strchr(name, '/') != NULL)
-        return priv_open_file(path, POLICY_NO_OWNER, 0, &st, why, len);
-    dir = priv_open_dir(path, POLICY_NO_OWNER, true, &st, why, len);
+        return priv_open_file(path, POLICY_NO_OWNER, 0, st, why, len);
+    dir = priv_open_dir(path, POLICY_NO_OWNER, true, st, why, len);
     if (dir < 0)
         return -1;
     fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -148,12 +149,21 @@ static int open_config(void *context, const char *name, char *why, size_t len)
     return fd;
 }
 
+/* For policy_read(): the file itself, a directory beside it, or a file in that. */
+static int open_config(void *context, const char *name, char *why, size_t len)
+{
+    struct stat st;
+
+    (void)context;
+    return monitor_open_config(name, &st, why, len);
+}
+
 static void read_config(void)
 {
     const struct policy_files files = {open_config, NULL};
     static char why[2048];
 
-    monitor_policy = policy_read(&files, config, why, sizeof why);
+    monitor_policy = policy_read(&files, monitor_config, why, sizeof why);
     if (monitor_policy == NULL)
         die(EX_CONFIG, "%s", why);
 }
@@ -192,7 +202,7 @@ static int check_sources(void)
         else
             close(fd);
     }
-    printf("%s: good: listeners %zu, tables %zu, allow sections %zu\n", config,
+    printf("%s: good: listeners %zu, tables %zu, allow sections %zu\n", monitor_config,
            monitor_policy->nlistens, monitor_policy->ntables, monitor_policy->nallows);
     policy_show_words(monitor_policy, stdout);
     return EX_OK;
@@ -304,17 +314,28 @@ static int order_descriptors(int first, int count)
     return kept;
 }
 
-/* Descriptors for what the policy allows to be open at once, in the monitor and in any child. */
+/* In the monitor and in any child. */
+uint64_t monitor_descriptors_needed(const struct policy *policy)
+{
+    uint64_t need = 0;
+
+    for (size_t i = 0; i < policy->nlistens; i++)
+        if (policy->listens[i].clients_per_worker > need)
+            need = policy->listens[i].clients_per_worker;
+    return need + clients_workers_most(policy) + 3 * policy->ntables +
+           256; /* image, the one before, an input */
+}
+
+uint64_t monitor_descriptors(void)
+{
+    return descriptors;
+}
+
 static void raise_descriptors(void)
 {
+    uint64_t need = monitor_descriptors_needed(monitor_policy);
     struct rlimit files;
-    rlim_t need = 0;
 
-    for (size_t i = 0; i < monitor_policy->nlistens; i++)
-        if (monitor_policy->listens[i].clients_per_worker > need)
-            need = monitor_policy->listens[i].clients_per_worker;
-    need += clients_workers_most() + 3 * monitor_policy->ntables +
-            256; /* image, the one before, an input */
     if (getrlimit(RLIMIT_NOFILE, &files) != 0)
         return;
     if (files.rlim_max < need)
@@ -322,6 +343,7 @@ static void raise_descriptors(void)
             (unsigned long long)files.rlim_max, (unsigned long long)need);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+    descriptors = files.rlim_max;
 }
 
 /* Returns in the child. The parent waits for its word that it is ready, and exits. */
@@ -377,11 +399,7 @@ static void signals_ready(struct watched *self, uint32_t events)
         if (info.ssi_signo == SIGCHLD) {
             children_reap();
         } else if (info.ssi_signo == SIGHUP) {
-            notify_reloading();
-            log_reopen();
-            log_line(LOG_INFO, "SIGHUP: looking at every table");
-            tables_check_all();
-            notify_ready();
+            reload_ask("SIGHUP", NULL);
         } else {
             monitor_stop(EX_OK, "%s", strsignal((int)info.ssi_signo));
         }
@@ -441,6 +459,7 @@ static int time_to_wait(void)
     next = earlier(next, agents_tick(now));
     next = earlier(next, clients_tick(now));
     next = earlier(next, listen_tick(now));
+    next = earlier(next, reload_tick(now));
     next = earlier(next, notify_tick(now));
     next = earlier(next, control_tick(now));
     next = earlier(next, census_tick(now)); /* last: what the others have to tell is told */
@@ -503,7 +522,7 @@ static void read_options(int argc, char **argv)
 
     while ((opt = getopt(argc, argv, "c:fm:nV")) != -1) {
         if (opt == 'c')
-            config = absolute(optarg);
+            monitor_config = absolute(optarg);
         else if (opt == 'f')
             options.foreground = true;
         else if (opt == 'm' && (options.max_use = master_max_use(optarg)) > 0)
@@ -528,7 +547,7 @@ static int read_master_options(int argc, char **argv)
     if (!master_read_options(argc, argv, &asked, why, sizeof why))
         die(EX_USAGE, "not started: %s", why);
     if (asked.config != NULL)
-        config = asked.config;
+        monitor_config = asked.config;
     options.max_use = asked.max_use;
     options.foreground = true;
     return asked.sockets;
@@ -566,7 +585,7 @@ static void match_descriptors(void)
     static char why[1024];
 
     if (!inherit_listeners(given.sockets, given.count, given.giver, given.number, why, sizeof why))
-        die(EX_CONFIG, "%s: %s", config, why);
+        die(EX_CONFIG, "%s: %s", monitor_config, why);
 }
 
 /* ---- the walls ---- */

@@ -57,8 +57,8 @@ static uint64_t access_of(unsigned may)
     if (may & LANDLOCK_MAY_WRITE)
         access |= LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
                   LANDLOCK_ACCESS_FS_REMOVE_FILE | ACCESS_TRUNCATE;
-    if (may & LANDLOCK_MAY_REMOVE)
-        access |= LANDLOCK_ACCESS_FS_REMOVE_FILE;
+    if (may & LANDLOCK_MAY_BIND)
+        access |= LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_FILE;
     return access;
 }
 

@@ -16,7 +16,7 @@ enum landlock_may {
     LANDLOCK_MAY_READ = 1,    /* files and directories */
     LANDLOCK_MAY_EXECUTE = 2, /* and read: what is executed is read */
     LANDLOCK_MAY_WRITE = 4,   /* make, write, rename and remove files */
-    LANDLOCK_MAY_REMOVE = 8   /* names of files and sockets */
+    LANDLOCK_MAY_BIND = 8     /* make, rename and remove sockets, and remove files */
 };
 
 struct landlock_grant {

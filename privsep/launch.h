@@ -14,7 +14,8 @@ enum helper {
     HELPER_LOADER,
     HELPER_SCRIBE,
     HELPER_CENSUS,
-    HELPER_AGENT_NSS,
+    HELPER_AGENT_NSS, /* this and those below it run outside the jail */
+    HELPER_READER,
     HELPER_LAUNCHER,
     HELPERS
 };

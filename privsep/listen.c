@@ -1,8 +1,10 @@
 /*
- * Listening sockets. Runs in the monitor: binding with privilege at start, accepting afterwards. It
- * may create and remove the sockets that the policy names, but those that it inherited; it must
- * never chown, chmod or unlink a name in a directory that somebody else can write, so a socket gets
- * its owner and mode as it is made, with the file system identity of that directory's owner.
+ * Listening sockets. Runs in the monitor: binding with privilege at start, accepting afterwards,
+ * and binding anew when a reload wants it, in directories that were known at start and with what
+ * privilege is left. It may create and remove the sockets that the policy names, but those that it
+ * inherited; it must never chown, chmod or unlink a name in a directory that somebody else can
+ * write, so a socket gets its owner and mode as it is made, with the file system identity of that
+ * directory's owner.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,29 +19,42 @@
 #include <unistd.h>
 
 #include "privsep/inherit.h"
+#include "policy/adopt.h"
 #include "privsep/monitor.h"
 #include "privsep/priv_open.h"
 
 #define ACCEPTS_AT_ONCE 64
 #define PAUSE_MS        200 /* when descriptors run out */
+#define TEMPORARY       ".jailmap-%zu"
 
-static struct listener {
+struct listener {
     struct watched io;
+    size_t index;
     int dir;
     struct stat dir_st;
     struct sockaddr_un name; /* last component only: used from within dir */
+    gid_t gid;
     ino_t ino;
     bool bound;
-} * listeners;
+    struct listener *next_dropped;
+};
+static struct listener **listeners;    /* NULL: that one has gone */
+static struct listener **replacements; /* of a reload that is being prepared */
+static struct listener *dropped;
+static size_t nlisteners;
+static struct {
+    int fd;
+    dev_t dev;
+    ino_t ino;
+} * places; /* the directories of the start: Landlock lets no socket be made elsewhere */
+static size_t nplaces;
 static uint64_t resume_at = NEVER;
 
 /* Act on the file system as the owner of the listener's directory, and back. */
-static void as_owner(const struct listener *l, const struct policy_listen *conf)
+static void as_owner(const struct listener *l)
 {
-    if (l->dir_st.st_uid != 0) {
-        setfsgid(conf->gid);
-        setfsuid(l->dir_st.st_uid);
-    }
+    setfsgid(l->gid);
+    setfsuid(l->dir_st.st_uid);
 }
 
 static void as_root(void)
@@ -49,7 +64,7 @@ static void as_root(void)
 }
 
 /* Somebody's live socket is left alone; what a dead process left is removed. */
-static bool remove_stale(struct listener *l)
+static bool remove_stale(const struct listener *l)
 {
     struct stat st;
     int probe;
@@ -122,21 +137,20 @@ static bool take_inherited(struct listener *l, int fd, char *why, size_t len)
     return false;
 }
 
-static bool bind_one(struct listener *l, const struct policy_listen *conf, char *why, size_t len)
+/* Binds l in its directory, under the name that it has been given. */
+static bool bind_in_place(struct listener *l, const struct policy_listen *conf, char *why,
+                          size_t len)
 {
     bool ok;
 
-    l->dir = priv_open_dir(conf->path, conf->uid, false, &l->dir_st, why, len);
-    if (l->dir < 0)
-        return false;
     if (l->dir_st.st_uid != 0 && l->dir_st.st_uid != conf->uid) {
         snprintf(why, len, "its directory belongs to uid %u: set owner to that user",
                  (unsigned)l->dir_st.st_uid);
         return false;
     }
     l->name.sun_family = AF_UNIX;
-    strcpy(l->name.sun_path, strrchr(conf->path, '/') + 1); /* the whole path fits: see config.c */
-    as_owner(l, conf);
+    l->gid = conf->gid;
+    as_owner(l);
     ok = fchdir(l->dir) == 0 && bind_here(l, conf);
     if (!ok)
         snprintf(why, len, "%s",
@@ -144,13 +158,36 @@ static bool bind_one(struct listener *l, const struct policy_listen *conf, char 
     if (chdir("/") != 0)
         ok = false;
     as_root();
+    return ok;
+}
+
+static const char *last_component(const char *path)
+{
+    return strrchr(path, '/') + 1;
+}
+
+static bool bind_one(struct listener *l, const struct policy_listen *conf, char *why, size_t len)
+{
+    l->dir = priv_open_dir(conf->path, conf->uid, false, &l->dir_st, why, len);
+    if (l->dir < 0)
+        return false;
+    strcpy(l->name.sun_path, last_component(conf->path)); /* the whole path fits: see config.c */
+    if (!bind_in_place(l, conf, why, len))
+        return false;
     /* In root's own directory nobody can exchange the name, so its owner can be set by name. */
-    if (ok && l->dir_st.st_uid == 0 &&
+    if (l->dir_st.st_uid == 0 &&
         fchownat(l->dir, l->name.sun_path, conf->uid, conf->gid, AT_SYMLINK_NOFOLLOW) != 0) {
         snprintf(why, len, "cannot set its owner: %s", strerror(errno));
-        ok = false;
+        return false;
     }
-    return ok && is_as_asked(l, conf, why, len);
+    return is_as_asked(l, conf, why, len);
+}
+
+static void rewatch_all(uint32_t events)
+{
+    for (size_t i = 0; i < nlisteners; i++)
+        if (listeners[i] != NULL)
+            monitor_rewatch(&listeners[i]->io, events);
 }
 
 static void listen_ready(struct watched *self, uint32_t events)
@@ -160,15 +197,14 @@ static void listen_ready(struct watched *self, uint32_t events)
     uint64_t now = monitor_now();
 
     (void)events;
-    for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-        int error = client_accept((size_t)(l - listeners), l->io.fd, now);
+    for (int i = 0; i < ACCEPTS_AT_ONCE && l->io.fd >= 0; i++) {
+        int error = client_accept(l->index, l->io.fd, now);
 
         if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS) {
             log_held(&limit, now);
             if (log_allow(&limit))
                 log_line(LOG_WARNING, "cannot accept clients for the moment: %s", strerror(error));
-            for (size_t j = 0; j < monitor_policy->nlistens; j++)
-                monitor_rewatch(&listeners[j].io, 0);
+            rewatch_all(0);
             resume_at = now + PAUSE_MS;
             return;
         }
@@ -177,63 +213,268 @@ static void listen_ready(struct watched *self, uint32_t events)
     }
 }
 
+static struct listener *new_listener(size_t index)
+{
+    struct listener *l = calloc(1, sizeof *l);
+
+    if (l == NULL)
+        return NULL;
+    l->io = (struct watched){-1, listen_ready};
+    l->index = index;
+    l->dir = -1;
+    return l;
+}
+
+/* Removes what was bound, unless another program's socket stands there by now. */
+static void unlink_socket(const struct listener *l)
+{
+    struct stat st;
+
+    as_owner(l);
+    if (fstatat(l->dir, l->name.sun_path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == l->ino)
+        unlinkat(l->dir, l->name.sun_path, 0);
+    as_root();
+}
+
+static bool grow(size_t count)
+{
+    struct listener **one = reallocarray(listeners, count + 1, sizeof(struct listener *));
+    struct listener **two;
+
+    if (one == NULL)
+        return false;
+    listeners = one;
+    two = reallocarray(replacements, count + 1, sizeof(struct listener *));
+    if (two == NULL)
+        return false;
+    replacements = two;
+    for (; nlisteners < count; nlisteners++)
+        listeners[nlisteners] = replacements[nlisteners] = NULL;
+    return true;
+}
+
 bool listen_bind(char *why, size_t len)
 {
-    listeners = calloc(monitor_policy->nlistens, sizeof *listeners);
-    for (size_t i = 0; listeners != NULL && i < monitor_policy->nlistens; i++) {
+    places = calloc(monitor_policy->nlistens + 1, sizeof *places);
+    if (places == NULL || !grow(monitor_policy->nlistens))
+        return false;
+    for (size_t i = 0; i < monitor_policy->nlistens; i++) {
         const struct policy_listen *conf = &monitor_policy->listens[i];
         int inherited = inherit_listener(i);
         char reason[512];
 
-        listeners[i].io = (struct watched){-1, listen_ready};
-        if (inherited >= 0 ? !take_inherited(&listeners[i], inherited, reason, sizeof reason)
-                           : !bind_one(&listeners[i], conf, reason, sizeof reason)) {
+        listeners[i] = new_listener(i);
+        if (listeners[i] == NULL)
+            return false;
+        if (inherited >= 0 ? !take_inherited(listeners[i], inherited, reason, sizeof reason)
+                           : !bind_one(listeners[i], conf, reason, sizeof reason)) {
             snprintf(why, len, "%s:%d:%d: listen \"%s\": %s", conf->place.file, conf->place.line,
                      conf->place.column, conf->path, reason);
             listen_stop();
             return false;
         }
+        if (listeners[i]->dir < 0)
+            continue;
+        places[nplaces].fd = listeners[i]->dir;
+        places[nplaces].dev = listeners[i]->dir_st.st_dev;
+        places[nplaces++].ino = listeners[i]->dir_st.st_ino;
     }
-    return listeners != NULL;
+    return true;
 }
 
 int listen_dir(size_t listener)
 {
-    return listeners[listener].dir;
+    return listeners[listener]->dir;
 }
 
 bool listen_start(void)
 {
-    for (size_t i = 0; i < monitor_policy->nlistens; i++)
-        if (!monitor_watch(&listeners[i].io, EPOLLIN))
+    for (size_t i = 0; i < nlisteners; i++)
+        if (!monitor_watch(&listeners[i]->io, EPOLLIN))
             return false;
     return true;
 }
 
 uint64_t listen_tick(uint64_t now)
 {
+    while (dropped != NULL) {
+        struct listener *l = dropped;
+
+        dropped = l->next_dropped;
+        free(l);
+    }
     if (resume_at <= now) {
-        for (size_t i = 0; i < monitor_policy->nlistens; i++)
-            monitor_rewatch(&listeners[i].io, EPOLLIN);
+        rewatch_all(EPOLLIN);
         resume_at = NEVER;
     }
     return resume_at;
 }
 
-/* Removes what was bound, unless another program's socket stands there by now. */
 void listen_stop(void)
 {
-    for (size_t i = 0; listeners != NULL && i < monitor_policy->nlistens; i++) {
-        struct listener *l = &listeners[i];
-        struct stat st;
+    for (size_t i = 0; i < nlisteners; i++) {
+        struct listener *l = listeners[i];
 
-        if (!l->bound)
+        if (l == NULL || !l->bound)
             continue;
-        as_owner(l, &monitor_policy->listens[i]);
-        if (fstatat(l->dir, l->name.sun_path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == l->ino)
-            unlinkat(l->dir, l->name.sun_path, 0);
-        as_root();
+        unlink_socket(l);
         close(l->io.fd);
         l->bound = false;
     }
+}
+
+/* ---- reload ---- */
+
+/* Closes it, and frees it once no event in hand can point at it. */
+static void drop(struct listener *l, bool unlink_too)
+{
+    if (l->bound && unlink_too)
+        unlink_socket(l);
+    if (l->io.fd >= 0) {
+        monitor_unwatch(&l->io);
+        close(l->io.fd);
+    }
+    l->io.fd = -1;
+    l->next_dropped = dropped;
+    dropped = l;
+}
+
+void listen_abandon(void)
+{
+    for (size_t i = 0; i < nlisteners; i++) {
+        if (replacements[i] != NULL)
+            drop(replacements[i], true);
+        replacements[i] = NULL;
+    }
+}
+
+/* Finds the directory among those of the start. What that cannot do any more needs a restart. */
+static bool find_place(struct listener *l, const struct policy_listen *conf, char *why, size_t len)
+{
+    int fd = priv_open_dir(conf->path, conf->uid, false, &l->dir_st, why, len);
+
+    if (fd < 0)
+        return false;
+    close(fd);
+    for (size_t i = 0; i < nplaces; i++)
+        if (places[i].dev == l->dir_st.st_dev && places[i].ino == l->dir_st.st_ino)
+            l->dir = places[i].fd;
+    if (l->dir < 0)
+        snprintf(why, len,
+                 "no listener was in its directory when jailmapd started: that needs a restart");
+    else if (l->dir_st.st_uid == 0 && conf->uid != 0)
+        snprintf(why, len,
+                 "a new socket in a directory of root that is to belong to uid %u needs a restart",
+                 (unsigned)conf->uid);
+    else
+        return true;
+    return false;
+}
+
+/* Whoever made it says whose it is, and how long its queue is. */
+static bool is_inherited(size_t index)
+{
+    return listeners[index]->dir < 0;
+}
+
+/* Does the socket of l still stand under its name? */
+static bool is_ours(const struct listener *l, char *why, size_t len)
+{
+    struct stat st;
+
+    snprintf(why, len, "its socket was removed or replaced by another program");
+    return fstatat(l->dir, l->name.sun_path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == l->ino;
+}
+
+/* One that takes the place of another gets a name of its own until then. */
+static bool prepare_one(size_t index, const struct policy_listen *conf, bool replaces, char *why,
+                        size_t len)
+{
+    struct listener *l = new_listener(index);
+
+    snprintf(why, len, "%s", strerror(ENOMEM));
+    if (l == NULL)
+        return false;
+    replacements[index] = l;
+    if (!find_place(l, conf, why, len))
+        return false;
+    if (replaces && !is_ours(listeners[index], why, len))
+        return false;
+    if (replaces)
+        snprintf(l->name.sun_path, sizeof l->name.sun_path, TEMPORARY, index);
+    else
+        strcpy(l->name.sun_path, last_component(conf->path));
+    if (!bind_in_place(l, conf, why, len) || !is_as_asked(l, conf, why, len))
+        return false;
+    snprintf(why, len, "it cannot be watched");
+    return monitor_watch(&l->io, 0);
+}
+
+bool listen_prepare(const struct policy *next, char *why, size_t len)
+{
+    if (!grow(next->nlistens)) {
+        snprintf(why, len, "%s", strerror(ENOMEM));
+        return false;
+    }
+    for (size_t i = 0; i < next->nlistens; i++) {
+        const struct policy_listen *conf = &next->listens[i];
+        enum policy_change change = policy_listen_change(monitor_policy, next, i);
+        char reason[512];
+
+        if ((change != POLICY_ADDED && change != POLICY_ANEW) ||
+            (change == POLICY_ANEW && is_inherited(i)) ||
+            prepare_one(i, conf, change == POLICY_ANEW, reason, sizeof reason))
+            continue;
+        snprintf(why, len, "%s:%d:%d: listen \"%s\": %s", conf->place.file, conf->place.line,
+                 conf->place.column, conf->path, reason);
+        listen_abandon();
+        return false;
+    }
+    return true;
+}
+
+/* The new socket under the old name; and who was waiting at the old one is let in. */
+static void exchange(size_t index)
+{
+    struct listener *l = replacements[index], *old = listeners[index];
+    uint64_t now = monitor_now();
+    bool ok;
+
+    as_owner(l);
+    ok = renameat(l->dir, l->name.sun_path, l->dir, old->name.sun_path) == 0;
+    as_root();
+    if (!ok) {
+        log_line(LOG_ERR, "listen \"%s\": its socket cannot be replaced, the old one stays: %s",
+                 monitor_policy->listens[index].path, strerror(errno));
+        drop(l, true);
+        return;
+    }
+    l->name = old->name;
+    while (client_accept(index, old->io.fd, now) == 0)
+        ;
+    drop(old, false);
+    listeners[index] = l;
+}
+
+static void reload_one(size_t index, enum policy_change change)
+{
+    if (change == POLICY_REMOVED) {
+        drop(listeners[index], true);
+        listeners[index] = NULL;
+    } else if (change == POLICY_ADDED) {
+        listeners[index] = replacements[index];
+    } else if (change == POLICY_ANEW && !is_inherited(index)) {
+        exchange(index);
+    } else if (change == POLICY_TUNED && !is_inherited(index)) {
+        listen(listeners[index]->io.fd, monitor_policy->listens[index].backlog);
+    }
+    replacements[index] = NULL;
+}
+
+void listen_reload(const struct policy *old)
+{
+    for (size_t i = 0; i < monitor_policy->nlistens; i++)
+        reload_one(i, policy_listen_change(old, monitor_policy, i));
+    if (resume_at == NEVER)
+        rewatch_all(EPOLLIN);
 }

@@ -21,17 +21,20 @@ enum bridge_role {
     ROLE_SCRIBE = 8,
     ROLE_AGENT = 16,
     ROLE_LAUNCHER = 32,
-    ROLE_CENSUS = 64
+    ROLE_CENSUS = 64,
+    ROLE_READER = 128
 };
 
 /* States of a conversation, as bits. BEGIN: before the child has its work. SERVE: it has. DRAIN: it
  * has been asked to give it back. */
 enum bridge_state { STATE_BEGIN = 1, STATE_SERVE = 2, STATE_DONE = 4, STATE_DRAIN = 8 };
 
-#define BRIDGE_TEXT_MAX 1024          /* reasons */
-#define BRIDGE_NAME_MAX 8192          /* table names and log records */
-#define BRIDGE_DATA_MAX (256u * 1024) /* keys and values of answer tables */
-#define BRIDGE_FDS_MAX  1
+#define BRIDGE_TEXT_MAX  1024          /* reasons */
+#define BRIDGE_NAME_MAX  8192          /* table names and log records */
+#define BRIDGE_DATA_MAX  (256u * 1024) /* keys and values of answer tables */
+#define BRIDGE_FDS_MAX   1
+#define CONFIG_FILES_MAX 4096        /* that one reading of the configuration may ask for */
+#define CONFIG_TEXT_MAX  (16u << 20) /* bytes of the policy that it reports */
 
 /* What answers a table: bits. Both: the image first, and the link for what it does not have. */
 enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2, KIND_BOTH = 3 };
@@ -197,13 +200,13 @@ struct msg_daemon { /* tail: version */
 struct msg_policy { /* tail: why the last attempt to read it has failed; empty: it has not */
     uint64_t since; /* when it was read, or the attempt was made */
 };
-struct msg_listener { /* tail: path */
+struct msg_listener { /* tail: path; empty: it has gone */
     uint32_t listener;
     uint32_t workers; /* most for one uid */
     uint32_t clients; /* most in one worker */
     uint32_t max_use;
 };
-struct msg_table_name { /* tail: canonical name */
+struct msg_table_name { /* tail: canonical name; empty: it has gone */
     uint32_t table;
 };
 struct msg_table_state { /* tail: why it cannot be loaded; empty: it can */
@@ -239,10 +242,19 @@ struct msg_ended { /* nobody has that place */
 struct msg_asked {
     uint32_t uid;
 };
+struct msg_recall { /* until another word on it comes, requests wait */
+    uint32_t ref;
+};
+struct msg_settle {  /* the policy is another: denials are to be asked for anew */
+    uint32_t serial; /* to be sent back, once all that was sent before has been done */
+};
+struct msg_config {
+    uint32_t zero;
+};
 
 /* name, number, from, to, fixed part, longest tail, descriptors, states in which it is legal */
 #define BRIDGE_MESSAGES(X)                                                                         \
-    X(SERVE, 1, ROLE_MONITOR, ROLE_WORKER, msg_serve, 0, 0, STATE_BEGIN)                           \
+    X(SERVE, 1, ROLE_MONITOR, ROLE_WORKER, msg_serve, 0, 0, STATE_BEGIN | STATE_SERVE)             \
     X(CLIENT, 2, ROLE_MONITOR, ROLE_WORKER, msg_client, 0, 1, STATE_SERVE)                         \
     X(TABLE, 3, ROLE_MONITOR, ROLE_WORKER, msg_table, 0, 1, STATE_SERVE)                           \
     X(TABLE_ERROR, 4, ROLE_MONITOR, ROLE_WORKER, msg_table_error, 0, 0, STATE_SERVE)               \
@@ -280,7 +292,17 @@ struct msg_asked {
     X(PAGE, 47, ROLE_MONITOR, ROLE_CENSUS, msg_page, 0, 1, STATE_SERVE)                            \
     X(WORKER_STATE, 48, ROLE_MONITOR, ROLE_CENSUS, msg_worker_state, 0, 0, STATE_SERVE)            \
     X(ENDED, 49, ROLE_MONITOR, ROLE_CENSUS, msg_ended, 0, 0, STATE_SERVE)                          \
-    X(ASKED, 50, ROLE_MONITOR, ROLE_CENSUS, msg_asked, 0, 1, STATE_SERVE)
+    X(ASKED, 50, ROLE_MONITOR, ROLE_CENSUS, msg_asked, 0, 1, STATE_SERVE)                          \
+    X(RECALL, 60, ROLE_MONITOR, ROLE_WORKER, msg_recall, 0, 0, STATE_SERVE)                        \
+    X(SETTLE, 61, ROLE_MONITOR, ROLE_WORKER, msg_settle, 0, 0, STATE_SERVE)                        \
+    X(SETTLED, 62, ROLE_WORKER, ROLE_MONITOR, msg_settle, 0, 0, STATE_SERVE | STATE_DRAIN)         \
+    X(CONFIG, 63, ROLE_MONITOR, ROLE_READER, msg_config, BRIDGE_NAME_MAX, 1, STATE_BEGIN)          \
+    X(WANT, 64, ROLE_READER, ROLE_MONITOR, msg_config, BRIDGE_TEXT_MAX, 0, STATE_SERVE)            \
+    X(GIVEN, 65, ROLE_MONITOR, ROLE_READER, msg_config, 0, 1, STATE_SERVE)                         \
+    X(NOT_GIVEN, 66, ROLE_MONITOR, ROLE_READER, msg_config, BRIDGE_TEXT_MAX, 0, STATE_SERVE)       \
+    X(TEXT, 67, ROLE_READER, ROLE_MONITOR, msg_config, BRIDGE_NAME_MAX, 0, STATE_SERVE)            \
+    X(DONE, 68, ROLE_READER, ROLE_MONITOR, msg_config, 0, 0, STATE_SERVE)                          \
+    X(BAD, 69, ROLE_READER, ROLE_MONITOR, msg_config, BRIDGE_NAME_MAX, 0, STATE_SERVE)
 
 enum bridge_type {
 #define X(name, number, from, to, fixed, tail, fds, states) MSG_##name = (number),

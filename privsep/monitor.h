@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <syslog.h>
 #include <time.h>
@@ -29,6 +30,12 @@ struct watched {
     int fd;
     void (*ready)(struct watched *self, uint32_t events);
 };
+/* The main file of the configuration; and how the others are opened: see struct policy_files. */
+extern const char *monitor_config;
+int monitor_open_config(const char *name, struct stat *st, char *why, size_t len);
+/* The descriptors that a policy can make it have at once, and how many it may. */
+uint64_t monitor_descriptors_needed(const struct policy *policy);
+uint64_t monitor_descriptors(void);
 bool monitor_watch(struct watched *watched, uint32_t events);
 void monitor_rewatch(struct watched *watched, uint32_t events);
 void monitor_unwatch(struct watched *watched);
@@ -110,7 +117,7 @@ bool child_send(struct child *child, enum bridge_type type, const void *body, co
                 size_t tail_len, const int *fds);
 /* Has it messages that it has not taken yet? */
 bool child_backlog(const struct child *child);
-/* Ends it at once, with a reason that appears in the log. */
+/* Ends it at once; the verdict is what gone() is told, and appears in the log. */
 void child_end(struct child *child, const char *verdict);
 /* Lets it go: the bridge is closed, and it is ended if it has not gone within a second. gone() will
  * not be called any more. */
@@ -159,6 +166,12 @@ void table_spoiled(size_t index, const char *why);
 /* Something happened to a source. */
 void table_touched(size_t index, uint64_t now);
 uint64_t tables_tick(uint64_t now);
+/* Makes room for so many tables; false: out of memory. Then monitor_policy may become another, and
+ * this goes over to it from the old one. */
+bool tables_prepare(size_t ntables);
+void tables_reload(const struct policy *old);
+/* Has the latest reload let go of what the table held? */
+bool table_is_anew(size_t index);
 void tables_check_all(void);
 /* Tells the census what is new of every table. False: it does not take more now. */
 bool tables_tell(void);
@@ -175,10 +188,17 @@ int agent_link(size_t index);
 /* As tables_tell(). */
 bool agents_tell(void);
 uint64_t agents_tick(uint64_t now);
+/* As tables_prepare() and tables_reload(), and to be called before that. */
+bool agents_prepare(size_t ntables);
+void agents_reload(void);
+/* Ends those whose tables the reload has let go of. After clients_reload(): else workers, who see
+ * the end of their links, would take it for a failure. */
+void agents_let_go(void);
 
 /* ---- watch (watch.c) ---- */
 
 void watch_start(void);
+bool watch_prepare(size_t ntables);
 /* Between the two, watch_step() is called for every name on the way to the table's sources; what
  * was watched for it before and is not named again is forgotten. Changes call table_touched(). */
 void watch_begin(size_t index);
@@ -244,10 +264,15 @@ void clients_table_changed(size_t index);
 bool clients_tell(void);
 uint64_t clients_tick(uint64_t now);
 /* The most workers that there can be by the policy: a descriptor each. */
-unsigned clients_workers_most(void);
+unsigned clients_workers_most(const struct policy *policy);
 /* Clients that workers have taken, and those of them that are still connected. */
 uint64_t clients_served(void);
 unsigned clients_connected(void);
+/* As tables_prepare() and tables_reload(), and to be called after that. */
+bool clients_prepare(size_t ntables);
+void clients_reload(const struct policy *old);
+/* Has every worker done what the latest reload asked of it, or ended? */
+bool clients_settled(void);
 /* Says what was held back until now; at the end. */
 void clients_stop(void);
 
@@ -261,5 +286,35 @@ int listen_dir(size_t listener);
 bool listen_start(void);
 void listen_stop(void);
 uint64_t listen_tick(uint64_t now);
+/*
+ * Binds what next has and monitor_policy has not, and what is to be bound anew, but accepts nobody
+ * there. False with a complete message in why; nothing is left of it then. Afterwards either
+ * listen_abandon(), or listen_reload() once next is monitor_policy; clients_reload() before that.
+ */
+bool listen_prepare(const struct policy *next, char *why, size_t len);
+void listen_abandon(void);
+void listen_reload(const struct policy *old);
+
+/* ---- reading the configuration anew (reading.c) ---- */
+
+/*
+ * Has a reader started, whose result done() gets, once: a policy, which is done()'s, or NULL and a
+ * complete message. torn: a file changed meanwhile, and there is no policy.
+ */
+void reading_start(void (*done)(struct policy *policy, const char *why, bool torn));
+
+/* ---- reload (reload.c) ---- */
+
+/* Somebody who wants to know what became of a reload. The struct is the caller's until done() is
+ * called, once, or reload_forget(). */
+struct reload_waiter {
+    void (*done)(struct reload_waiter *self, bool reloaded, const char *result);
+    struct reload_waiter *next;
+};
+/* Reads the configuration as it is from now on, at once or after a reload that runs; looks at every
+ * table, and opens the log anew. who: asks, for the log. waiter may be NULL. */
+void reload_ask(const char *who, struct reload_waiter *waiter);
+void reload_forget(struct reload_waiter *waiter);
+uint64_t reload_tick(uint64_t now);
 
 #endif

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "policy/adopt.h"
 #include "privsep/monitor.h"
 
 #define AGAIN_MS 1000 /* what it did not take is sent again after this */
@@ -95,7 +96,7 @@ void notify_ready(void)
         log_line(LOG_WARNING, "cannot tell the service manager: %s", strerror(error));
     error = 0;
     snprintf(state, sizeof state, "READY=1\nMAINPID=%d\nSTATUS=tables: %zu, listeners: %zu",
-             (int)getpid(), monitor_policy->ntables, monitor_policy->nlistens);
+             (int)getpid(), policy_tables(monitor_policy), policy_listeners(monitor_policy));
     tell_state();
 }
 

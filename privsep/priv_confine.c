@@ -44,7 +44,7 @@ out:
     return rc;
 }
 
-/* Reading anywhere; the status file; and at the end, the names of the sockets. */
+/* Reading anywhere; runtime-dir; and sockets where there are some. */
 static int keep_files(void)
 {
     size_t n = 0;
@@ -56,7 +56,7 @@ static int keep_files(void)
         grants[n++] = (struct landlock_grant){MONITOR_RUNTIME, LANDLOCK_MAY_WRITE};
         for (size_t i = 0; i < monitor_policy->nlistens; i++)
             if (listen_dir(i) >= 0)
-                grants[n++] = (struct landlock_grant){listen_dir(i), LANDLOCK_MAY_REMOVE};
+                grants[n++] = (struct landlock_grant){listen_dir(i), LANDLOCK_MAY_BIND};
         rc = landlock_enter(grants, n, LANDLOCK_NO_TCP);
     }
     if (root >= 0)

@@ -59,6 +59,7 @@ extern const struct profile profile_worker;
 extern const struct profile profile_scribe;
 extern const struct profile profile_census;
 extern const struct profile profile_agent_nss;
+extern const struct profile profile_reader;
 
 /* By what the source is read with. */
 extern const struct profile profile_loader_db;

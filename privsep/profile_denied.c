@@ -1,11 +1,11 @@
 /*
- * What the launchers and jailmap-agent-nss must not ask of the kernel. Entered by a launcher before
- * it starts anything, and by an agent before it reads anything. NSS modules are code of other
- * projects that opens files and sockets of its choosing, so this is a list of what no name service
- * needs, not of what it does need; Landlock and the unprivileged user stand behind it. A launcher
- * has the same list but for execve: what it starts has it from birth, and each adds its own, so
- * nothing here may be what a helper needs. Opening for writing gets an error, as modules may try
- * it; the rest kills.
+ * What the launchers, jailmap-agent-nss and jailmap-reader must not ask of the kernel. Entered by a
+ * launcher before it starts anything, and by the others before they read anything. NSS modules are
+ * code of other projects that opens files and sockets of its choosing, so this is a list of what no
+ * name service needs, not of what it does need; Landlock and the unprivileged user stand behind it.
+ * A launcher has the same list but for execve: what it starts has it from birth, and each adds its
+ * own, so nothing here may be what a helper needs. Opening for writing gets an error, as modules
+ * may try it; the rest kills.
  */
 #include "privsep/profile.h"
 
@@ -187,7 +187,7 @@ static const struct profile_rule common[] = {
     {SCMP_SYS(openat2), REFUSE(ENOSYS), 0, {{0}}, "its flags are beyond a filter's reach"},
 };
 
-/* Agents alone: what a launcher does for what it starts, and what needs files. */
+/* Agents and the reader alone: what a launcher does for what it starts, and what needs files. */
 static const struct profile_rule agents[] = {
     {SCMP_SYS(prctl), KILL, 1, {LOW(0, PR_SET_PDEATHSIG)}, "to outlive the monitor"},
     {SCMP_SYS(prctl), KILL, 1, {LOW(0, PR_SET_DUMPABLE)}, "to be read by others"},
@@ -207,5 +207,7 @@ const struct profile profile_launcher = {
     "jailmap-launcher", SCMP_ACT_ALLOW, {PROFILE_PART(common)}};
 const struct profile profile_agent_nss = {
     "jailmap-agent-nss", SCMP_ACT_ALLOW, {PROFILE_PART(common), PROFILE_PART(agents)}};
+const struct profile profile_reader = {
+    "jailmap-reader", SCMP_ACT_ALLOW, {PROFILE_PART(common), PROFILE_PART(agents)}};
 const struct profile profile_anchor = {
     "jailmap-launcher", SCMP_ACT_KILL_PROCESS, {PROFILE_PART(anchor)}};

@@ -18,6 +18,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "policy/adopt.h"
 #include "privsep/monitor.h"
 #include "privsep/priv_open.h"
 
@@ -55,7 +56,9 @@ struct input {
 };
 
 struct mtable {
+    size_t index;
     const struct policy_table *conf;
+    bool anew;                    /* the latest reload has let go of what it held */
     uint64_t version;             /* see table_version() */
     char failure[512];            /* why it cannot be loaded now; empty: it can */
     time_t since;                 /* when it began to be as it is, loaded or failing */
@@ -83,13 +86,9 @@ struct mtable {
     char late[96];
 };
 
-static struct mtable *tables;
+static struct mtable **tables;
+static size_t ntables;
 static unsigned loaders;
-
-static size_t index_of(const struct mtable *t)
-{
-    return (size_t)(t - tables);
-}
 
 static bool has_inputs(const struct mtable *t)
 {
@@ -106,7 +105,7 @@ static void changed(struct mtable *t)
 {
     t->version++;
     note_news(t);
-    clients_table_changed(index_of(t));
+    clients_table_changed(t->index);
 }
 
 /* The owner of a source can make it change all day long. */
@@ -127,7 +126,7 @@ static bool answer_by(struct mtable *t, enum bridge_kind kind)
 
     t->answered_by = kind;
     if (t->conf->type->agent != NULL)
-        agent_need(index_of(t), kind & KIND_LINK);
+        agent_need(t->index, kind & KIND_LINK);
     return news;
 }
 
@@ -511,7 +510,7 @@ static bool lock_shared(const struct mtable *t)
 /* Opens the inputs. False with the reason if the source cannot be. */
 static bool open_inputs(struct mtable *t, char *why, size_t len)
 {
-    size_t index = index_of(t);
+    size_t index = t->index;
     char other[512] = "";
     struct stat st;
 
@@ -587,9 +586,9 @@ static void look(struct mtable *t, uint64_t now)
 
 void table_touched(size_t index, uint64_t now)
 {
-    struct mtable *t = &tables[index];
+    struct mtable *t = tables[index];
 
-    if (t->loader != NULL)
+    if (t->loader != NULL || t->conf->gone)
         return; /* the end of the load looks at the source again */
     if (t->torn >= TORN_MOST)
         return; /* somebody writes all the time; it is tried again when its time comes */
@@ -600,22 +599,22 @@ void table_touched(size_t index, uint64_t now)
 
 uint64_t table_version(size_t index)
 {
-    return tables[index].version;
+    return tables[index]->version;
 }
 
 enum bridge_kind table_answered_by(size_t index)
 {
-    return tables[index].answered_by;
+    return tables[index]->answered_by;
 }
 
 int table_image(size_t index)
 {
-    return tables[index].image;
+    return tables[index]->image;
 }
 
 void table_spoiled(size_t index, const char *why)
 {
-    log_line(LOG_ERR, "table \"%s\": a worker cannot use its image: %s", tables[index].conf->name,
+    log_line(LOG_ERR, "table \"%s\": a worker cannot use its image: %s", tables[index]->conf->name,
              why);
 }
 
@@ -624,14 +623,14 @@ void tables_check_all(void)
     uint64_t now = monitor_now();
 
     for (size_t i = 0; i < monitor_policy->ntables; i++)
-        if (has_inputs(&tables[i]))
+        if (has_inputs(tables[i]))
             table_touched(i, now);
 }
 
 bool tables_tell(void)
 {
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        struct mtable *t = &tables[i];
+        struct mtable *t = tables[i];
         bool has_image = t->image >= 0;
         struct msg_table_state body = {.since = (uint64_t)t->since,
                                        .loaded = has_image ? (uint64_t)t->loaded_at : 0,
@@ -643,7 +642,7 @@ bool tables_tell(void)
                                        .has_image = has_image,
                                        .waiting = t->writer_until > 0};
 
-        if (t->told == census_edition())
+        if (t->conf->gone || t->told == census_edition())
             continue;
         if (!census_tell(MSG_TABLE_STATE, &body, t->failure, NULL))
             return false;
@@ -676,7 +675,7 @@ uint64_t tables_tick(uint64_t now)
 
     first++;
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        struct mtable *t = &tables[(first + i) % monitor_policy->ntables];
+        struct mtable *t = tables[(first + i) % monitor_policy->ntables];
         uint64_t at;
 
         if (t->retire_at <= now) {
@@ -696,28 +695,98 @@ uint64_t tables_tick(uint64_t now)
     return next;
 }
 
+/* As it is at first, but for the count of its images. One that has gone does nothing. */
+static void begin(struct mtable *t)
+{
+    const struct policy_table *conf = &monitor_policy->tables[t->index];
+    const char *nsswitch = conf->type->agent != NULL && !conf->gone ? NSSWITCH : NULL;
+
+    *t = (struct mtable){.index = t->index,
+                         .conf = conf,
+                         .anew = t->anew,
+                         .generation = t->generation,
+                         .limit = t->limit,
+                         .since = time(NULL),
+                         .image = -1,
+                         .retired = t->retired,
+                         .retire_at = t->retire_at,
+                         .build = -1,
+                         .inputs = {[INPUT_SOURCE] = {.path = conf->path, .fd = -1},
+                                    [INPUT_NSSWITCH] = {.path = nsswitch, .fd = -1}},
+                         .look_at = conf->gone ? NEVER : 0,
+                         .retry_at = NEVER,
+                         .slow_at = conf->gone ? NEVER : monitor_now() + FIRST_MS};
+}
+
 bool tables_start(void)
 {
-    tables = calloc(monitor_policy->ntables + 1, sizeof *tables);
-    if (tables == NULL)
-        return false;
     watch_start();
-    for (size_t i = 0; i < monitor_policy->ntables; i++) {
-        const struct policy_table *conf = &monitor_policy->tables[i];
-
-        tables[i] = (struct mtable){
-            .conf = conf,
-            .since = time(NULL),
-            .image = -1,
-            .retired = -1,
-            .build = -1,
-            .inputs = {[INPUT_SOURCE] = {.path = conf->path, .fd = -1},
-                       [INPUT_NSSWITCH] = {.path = conf->type->agent != NULL ? NSSWITCH : NULL,
-                                           .fd = -1}},
-            .retire_at = NEVER,
-            .retry_at = NEVER,
-            .slow_at = monitor_now() + FIRST_MS};
-    }
+    if (!watch_prepare(monitor_policy->ntables) || !tables_prepare(monitor_policy->ntables))
+        return false;
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        begin(tables[i]);
     tables_tick(monitor_now());
     return true;
+}
+
+/* ---- reload ---- */
+
+/* Lets go of all that it holds and does, at once and without a word in the log. */
+static void let_go(struct mtable *t)
+{
+    if (t->loader != NULL) {
+        child_release(t->loader);
+        child_end(t->loader, "it is not needed any more");
+        t->loader = NULL;
+        loaders--;
+    }
+    close_fd(&t->build);
+    close_inputs(t);
+    retire_image(t);
+    watch_begin(t->index);
+    watch_end(t->index);
+}
+
+bool tables_prepare(size_t count)
+{
+    struct mtable **grown = reallocarray(tables, count + 1, sizeof(struct mtable *));
+
+    if (grown == NULL)
+        return false;
+    tables = grown;
+    for (; ntables < count; ntables++) {
+        tables[ntables] = calloc(1, sizeof *tables[ntables]);
+        if (tables[ntables] == NULL)
+            return false;
+        tables[ntables]->index = ntables;
+        tables[ntables]->image = tables[ntables]->retired = tables[ntables]->build = -1;
+        tables[ntables]->retire_at = NEVER;
+    }
+    return true;
+}
+
+static void reload_table(struct mtable *t, enum policy_change change)
+{
+    t->conf = &monitor_policy->tables[t->index];
+    t->anew = change == POLICY_REMOVED || change == POLICY_ANEW;
+    if (t->anew)
+        let_go(t);
+    if (change == POLICY_ADDED) /* nothing to do with what may have had this place before */
+        t->generation = 0;
+    if (change != POLICY_SAME && change != POLICY_TUNED)
+        begin(t);
+    t->inputs[INPUT_SOURCE].path = t->conf->path;
+    if (change == POLICY_TUNED && t->failure[0] != '\0' && t->loader == NULL)
+        t->retry_at = monitor_now(); /* the reason may have been a limit */
+}
+
+void tables_reload(const struct policy *old)
+{
+    for (size_t i = 0; i < monitor_policy->ntables; i++)
+        reload_table(tables[i], policy_table_change(old, monitor_policy, i));
+}
+
+bool table_is_anew(size_t index)
+{
+    return tables[index]->anew;
 }

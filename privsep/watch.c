@@ -31,17 +31,28 @@ struct spot {
 
 static struct watched inotify = {-1, inotify_ready};
 static struct spot **spots; /* by table */
+static size_t nspots;
 static bool complained;
+
+bool watch_prepare(size_t ntables)
+{
+    struct spot **grown = reallocarray(spots, ntables + 1, sizeof(struct spot *));
+
+    if (grown == NULL)
+        return false;
+    spots = grown;
+    while (nspots < ntables)
+        spots[nspots++] = NULL;
+    return true;
+}
 
 void watch_start(void)
 {
-    spots = calloc(monitor_policy->ntables + 1, sizeof *spots);
     inotify.fd = MONITOR_INOTIFY;
-    if (spots == NULL || !monitor_watch(&inotify, EPOLLIN)) {
+    if (!monitor_watch(&inotify, EPOLLIN)) {
         log_line(LOG_WARNING, "inotify is not available (%s): changes are noticed by looking",
                  strerror(errno));
-        free(spots);
-        spots = NULL;
+        inotify.fd = -1;
     }
 }
 
@@ -56,7 +67,7 @@ static bool is_watched(int wd)
 
 void watch_begin(size_t index)
 {
-    for (struct spot *s = spots != NULL ? spots[index] : NULL; s != NULL; s = s->next)
+    for (struct spot *s = spots[index]; s != NULL; s = s->next)
         s->current = false;
 }
 
@@ -67,7 +78,7 @@ void watch_step(void *index, int dir, const char *name)
     char path[32];
     int wd;
 
-    if (spots == NULL)
+    if (inotify.fd < 0)
         return;
     snprintf(path, sizeof path, "/proc/self/fd/%d", dir);
     /* Asking again for a directory that is watched returns the number that it has. */
@@ -100,8 +111,6 @@ void watch_step(void *index, int dir, const char *name)
 
 void watch_end(size_t index)
 {
-    if (spots == NULL)
-        return;
     for (struct spot **at = &spots[index]; *at != NULL;) {
         struct spot *s = *at;
 

@@ -15,13 +15,14 @@
 
 struct listener {
     struct msg_listener limits;
-    char *path; /* escaped; NULL: not told yet */
+    char *path; /* escaped; NULL: not told yet; empty: it has gone */
 };
 
 struct table {
-    char *name; /* escaped; NULL: not told yet */
+    char *name; /* escaped; NULL: not told yet; empty: it has gone */
     struct msg_table_state state;
     struct msg_agent_state agent;
+    uint32_t since;            /* which name it is: see struct census */
     char *failure, *trouble;   /* escaped; NULL: none */
     struct counters_sum ended; /* of workers that are no more */
 };
@@ -37,6 +38,7 @@ struct worker {
     bool used;
     struct msg_page is;
     struct msg_worker_state state;
+    uint32_t since; /* the names that there were when it began */
     const struct counters *page;
     struct counters_seen *seen;
 };
@@ -49,6 +51,7 @@ struct census {
     size_t nlisteners;
     struct table *tables;
     size_t ntables;
+    uint32_t names;         /* counts how often a table of another name has taken a place */
     struct worker *workers; /* by place */
     size_t nworkers;
     struct compartment *compartments;
@@ -65,6 +68,10 @@ bool census_hear(struct census *census, const struct bridge_msg *msg);
 
 /* Looks at every page, so that `seen` of every worker is up to date. */
 void census_look(struct census *census);
+
+/* Does what a worker counts in that slot belong to the table that has the place now? Else it is of
+ * no table that is known. */
+bool census_counts_for(const struct census *census, const struct worker *w, size_t slot);
 
 /* The compartment of a worker. NULL: out of memory. */
 struct compartment *census_compartment(struct census *census, uint32_t uid, uint32_t listener);

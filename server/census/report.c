@@ -47,11 +47,43 @@ static void report_daemon(FILE *out, const struct census *census)
             or_empty(census->policy_failure));
 }
 
+static bool is_gone(const char *name)
+{
+    return name != NULL && name[0] == '\0';
+}
+
+/* A listener without its name is none: whatever is of it, is not told of. */
+static bool has_listener(const struct census *census, uint32_t listener)
+{
+    return listener >= census->nlisteners || !is_gone(census->listeners[listener].path);
+}
+
+/* Lines of a kind, before that of an index. */
+static size_t listener_line(const struct census *census, uint32_t index)
+{
+    size_t line = 0;
+
+    for (uint32_t i = 0; i < index; i++)
+        line += has_listener(census, i);
+    return line;
+}
+
+static size_t table_line(const struct census *census, size_t index)
+{
+    size_t line = 0;
+
+    for (size_t i = 0; i < index; i++)
+        line += !is_gone(census->tables[i].name);
+    return line;
+}
+
 static void report_listeners(FILE *out, const struct census *census)
 {
     for (size_t i = 0; i < census->nlisteners; i++) {
         const struct msg_listener *l = &census->listeners[i].limits;
 
+        if (!has_listener(census, (uint32_t)i))
+            continue;
         fprintf(out, "listener\t%s\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\n",
                 or_empty(census->listeners[i].path), l->workers, l->clients, l->max_use);
     }
@@ -61,6 +93,8 @@ static void report_compartment(FILE *out, const struct census *census, const str
 {
     struct compartment all = *c;
 
+    if (!has_listener(census, c->listener))
+        return;
     for (size_t i = 0; i < census->nworkers; i++) {
         const struct worker *w = &census->workers[i];
 
@@ -72,10 +106,10 @@ static void report_compartment(FILE *out, const struct census *census, const str
             counters_add(&all.lookups, &w->seen->slots[slot]);
     }
     fprintf(out,
-            "compartment\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
+            "compartment\t%" PRIu32 "\t%zu\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
             "\t%" PRIu64 "\n",
-            all.uid, all.listener, all.requests, all.denied, all.lookups.hits, all.lookups.misses,
-            all.lookups.errors);
+            all.uid, listener_line(census, all.listener), all.requests, all.denied,
+            all.lookups.hits, all.lookups.misses, all.lookups.errors);
 }
 
 static void report_workers(FILE *out, const struct census *census)
@@ -83,10 +117,10 @@ static void report_workers(FILE *out, const struct census *census)
     for (size_t i = 0; i < census->nworkers; i++) {
         const struct worker *w = &census->workers[i];
 
-        if (w->used)
-            fprintf(out,
-                    "worker\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\n",
-                    w->state.pid, w->is.uid, w->is.listener, w->state.clients, w->state.served);
+        if (w->used && has_listener(census, w->is.listener))
+            fprintf(out, "worker\t%" PRIu32 "\t%" PRIu32 "\t%zu\t%" PRIu32 "\t%" PRIu32 "\n",
+                    w->state.pid, w->is.uid, listener_line(census, w->is.listener),
+                    w->state.clients, w->state.served);
     }
 }
 
@@ -128,8 +162,10 @@ static void report_table(FILE *out, const struct census *census, size_t index)
     const char *why, *state;
     uint64_t since;
 
+    if (is_gone(t->name))
+        return;
     for (size_t i = 0; i < census->nworkers; i++)
-        if (census->workers[i].used && index < census->workers[i].is.slots)
+        if (census->workers[i].used && census_counts_for(census, &census->workers[i], index))
             counters_add(&sum, &census->workers[i].seen->slots[index]);
     state = state_of(t, &since, &why);
     fprintf(out,
@@ -147,9 +183,11 @@ static void report_agents(FILE *out, const struct census *census)
     for (size_t i = 0; i < census->ntables; i++) {
         const struct msg_agent_state *a = &census->tables[i].agent;
 
-        if (a->started > 0 || is_set(census->tables[i].trouble))
-            fprintf(out, "agent\t%zu\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu64 "\t%s\n", i, a->pid,
-                    a->started, a->since, or_empty(census->tables[i].trouble));
+        if (!is_gone(census->tables[i].name) &&
+            (a->started > 0 || is_set(census->tables[i].trouble)))
+            fprintf(out, "agent\t%zu\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu64 "\t%s\n",
+                    table_line(census, i), a->pid, a->started, a->since,
+                    or_empty(census->tables[i].trouble));
     }
 }
 
@@ -157,9 +195,13 @@ static void report_others(FILE *out, const struct census *census)
 {
     struct counters_sum sum = census->others;
 
-    for (size_t i = 0; i < census->nworkers; i++)
-        if (census->workers[i].used)
-            counters_add(&sum, &census->workers[i].seen->slots[census->workers[i].is.slots]);
+    for (size_t i = 0; i < census->nworkers; i++) {
+        const struct worker *w = &census->workers[i];
+
+        for (size_t slot = 0; w->used && slot <= w->is.slots; slot++)
+            if (!census_counts_for(census, w, slot))
+                counters_add(&sum, &w->seen->slots[slot]);
+    }
     fprintf(out, "others\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\nend\n", sum.hits, sum.misses,
             sum.errors);
 }

@@ -73,6 +73,11 @@ struct compartment *census_compartment(struct census *census, uint32_t uid, uint
     return idle;
 }
 
+bool census_counts_for(const struct census *census, const struct worker *w, size_t slot)
+{
+    return slot < w->is.slots && slot < census->ntables && census->tables[slot].since <= w->since;
+}
+
 /* A worker has ended: what it counted stays. */
 static void fold(struct census *census, struct worker *w)
 {
@@ -82,8 +87,7 @@ static void fold(struct census *census, struct worker *w)
     for (size_t i = 0; i <= w->is.slots; i++) {
         const struct counters_sum *sum = &w->seen->slots[i];
 
-        counters_add(i < w->is.slots && i < census->ntables ? &census->tables[i].ended
-                                                            : &census->others,
+        counters_add(census_counts_for(census, w, i) ? &census->tables[i].ended : &census->others,
                      sum);
         if (c != NULL)
             counters_add(&c->lookups, sum);
@@ -112,8 +116,12 @@ static bool take_page(struct census *census, const struct msg_page *page, int fd
     w = &census->workers[page->place];
     if (w->used)
         fold(census, w);
-    *w = (struct worker){
-        true, *page, {.place = page->place}, map, calloc(1, counters_seen_size(page->slots))};
+    *w = (struct worker){.used = true,
+                         .is = *page,
+                         .state = {.place = page->place},
+                         .since = census->names,
+                         .page = map,
+                         .seen = calloc(1, counters_seen_size(page->slots))};
     return w->seen != NULL && census_compartment(census, page->uid, page->listener) != NULL;
 }
 
@@ -137,15 +145,60 @@ static bool take_agent_state(struct census *census, const struct bridge_msg *msg
     return take_text(&census->tables[state->table].trouble, msg, policy_printable);
 }
 
+/* What was counted on a listener that has gone is forgotten with it. */
+static void forget_compartments(struct census *census, uint32_t listener)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < census->ncompartments; i++)
+        if (census->compartments[i].listener != listener)
+            census->compartments[left++] = census->compartments[i];
+    memset(census->compartments + left, 0,
+           (census->ncompartments - left) * sizeof *census->compartments);
+    census->ncompartments = left;
+}
+
 static bool take_listener(struct census *census, const struct bridge_msg *msg)
 {
     const struct msg_listener *limits = &msg->body.LISTENER;
+    const char *path;
 
     if (!reserve(&census->listeners, &census->nlisteners, sizeof *census->listeners,
                  limits->listener))
         return false;
+    path = census->listeners[limits->listener].path;
+    if (msg->tail_len == 0 || (path != NULL && path[0] == '\0'))
+        forget_compartments(census, limits->listener);
     census->listeners[limits->listener].limits = *limits;
     return take_text(&census->listeners[limits->listener].path, msg, policy_escape);
+}
+
+/* Another name is another table, of which nothing is known yet. */
+static bool take_name(struct census *census, const struct bridge_msg *msg)
+{
+    uint32_t index = msg->body.TABLE_NAME.table;
+    char *before, *name = NULL;
+    struct table *t;
+
+    if (!take_text(&name, msg, policy_escape))
+        return false;
+    if (!reserve(&census->tables, &census->ntables, sizeof *t, index)) {
+        free(name);
+        return false;
+    }
+    t = &census->tables[index];
+    before = t->name;
+    t->name = name;
+    if (before == NULL || strcmp(before, name) == 0) {
+        free(before);
+        return true;
+    }
+    counters_add(&census->others, &t->ended);
+    free(t->failure);
+    free(t->trouble);
+    free(before);
+    *t = (struct table){.name = name, .since = ++census->names};
+    return true;
 }
 
 bool census_hear(struct census *census, const struct bridge_msg *msg)
@@ -162,9 +215,7 @@ bool census_hear(struct census *census, const struct bridge_msg *msg)
     case MSG_LISTENER: /* index, limits; path */
         return take_listener(census, msg);
     case MSG_TABLE_NAME: /* index; name */
-        return reserve(&census->tables, &census->ntables, sizeof *census->tables,
-                       msg->body.TABLE_NAME.table) &&
-               take_text(&census->tables[msg->body.TABLE_NAME.table].name, msg, policy_escape);
+        return take_name(census, msg);
     case MSG_TABLE_STATE: /* what is known of one; why it cannot be loaded */
         return take_table_state(census, msg);
     case MSG_AGENT_STATE: /* what is known of one; why it does not answer */

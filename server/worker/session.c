@@ -814,21 +814,28 @@ void session_start(int fd, uint32_t client, bool greeted)
         close_session(s);
 }
 
+/* The request that is held meets its table as that is now. */
+static void decide_again(struct session *s)
+{
+    struct pm_request req = s->held;
+    char *key = s->held_key;
+    struct table *table = s->held_table;
+
+    s->held_key = NULL;
+    forget_held(s);
+    answer_from(s, &req, table);
+    free_key(key, req.key.len);
+    if (s->hold == HOLD_NONE || replies.len > 0)
+        run(s);
+}
+
 void session_wake(struct session *list)
 {
     while (list != NULL) {
         struct session *s = list;
-        struct pm_request req = s->held;
-        char *key = s->held_key;
-        struct table *table = s->held_table;
 
         list = s->next_waiter;
-        s->held_key = NULL;
-        forget_held(s);
-        answer_from(s, &req, table);
-        free_key(key, req.key.len);
-        if (s->hold == HOLD_NONE || replies.len > 0)
-            run(s);
+        decide_again(s);
     }
 }
 
@@ -885,6 +892,34 @@ void session_link_lost(const struct table *table)
         /* Not by the next agent: a question that ends agents would end them all. */
         if (s != NULL && s->hold == HOLD_ANSWER && s->held_table == table)
             answer_again(s, AGENT_IS_GONE);
+    }
+}
+
+static void forget_cursor(struct session *s, const struct table *table)
+{
+    for (struct cursor **at = &s->cursors; *at != NULL; at = &(*at)->next)
+        if ((*at)->table == table) {
+            struct cursor *c = *at;
+
+            *at = c->next;
+            free(c);
+            return;
+        }
+}
+
+void session_forget(const struct table *table)
+{
+    for (size_t i = 0; i < slots_len; i++) {
+        struct session *s = slots[i];
+
+        if (s == NULL)
+            continue;
+        if (s->last_table == table)
+            s->last_table = NULL;
+        if (table->state == TABLE_DENIED)
+            forget_cursor(s, table);
+        if (s->hold == HOLD_ANSWER && s->held_table == table)
+            decide_again(s);
     }
 }
 

@@ -21,6 +21,7 @@ static unsigned denied_count, unsent_count;
 static uint64_t pace_started;
 static unsigned pace_used;
 static _Alignas(8) char link_buf[BRIDGE_LARGE];
+static struct table *forgotten;
 
 /* Images that were replaced, and are let go of between lookups. */
 static struct shedding {
@@ -45,7 +46,18 @@ static void forget(struct table *table)
         at = &(*at)->next_in_bucket;
     *at = table->next_in_bucket;
     by_ref[table->ref] = NULL;
-    free(table);
+    table->next_in_bucket = forgotten;
+    forgotten = table;
+}
+
+void tables_reap(void)
+{
+    while (forgotten != NULL) {
+        struct table *table = forgotten;
+
+        forgotten = table->next_in_bucket;
+        free(table);
+    }
 }
 
 /* Forgets one denial to make room for another. */
@@ -279,6 +291,36 @@ void table_changed(const struct msg_table_kind *kind)
     wake(table);
 }
 
+/* At once, however long that takes: another may not have it a moment longer. */
+static void let_go(struct table *table)
+{
+    if (table->has_image)
+        image_close(&table->image);
+    table->has_image = false;
+    table->generation++;
+    drop_link(table);
+    session_forget(table);
+}
+
+void table_recalled(uint32_t ref)
+{
+    struct table *table = granted_ref(ref);
+
+    table->state = TABLE_ASKED;
+    let_go(table);
+}
+
+void tables_renew(void)
+{
+    for (uint32_t ref = 0; denied_count > 0 && ref < refs_used; ref++)
+        if (by_ref[ref] != NULL && by_ref[ref]->state == TABLE_DENIED) {
+            forget(by_ref[ref]);
+            denied_count--;
+        }
+    while (tables_shed())
+        ;
+}
+
 void table_refused(const struct msg_table_error *error)
 {
     struct table *table = granted_ref(error->ref);
@@ -288,6 +330,7 @@ void table_refused(const struct msg_table_error *error)
     table->state = TABLE_FAILED;
     if (error->status == PM_DENY) {
         table->state = TABLE_DENIED;
+        let_go(table);
         if (++denied_count > DENIED_MAX) {
             wake(table);
             evict_denied();

@@ -28,6 +28,8 @@ static _Alignas(8) char bridge_buf[BRIDGE_SMALL];
 /* Clients whose end the monitor has not been told, because its queue was full. */
 static uint32_t *untold;
 static size_t untold_len, untold_cap;
+static bool untold_settled;
+static uint32_t settled;
 
 struct msg_serve session_limits;
 
@@ -99,6 +101,16 @@ void tell_closed(uint32_t client)
     tell_when_writable();
 }
 
+void tell_settled(uint32_t serial)
+{
+    struct msg_settle body = {serial};
+
+    settled = serial;
+    untold_settled = bridge_send(BRIDGE_FD, MSG_SETTLED, &body, NULL, 0, NULL) != 0;
+    if (untold_settled)
+        tell_when_writable();
+}
+
 int tell_handback(uint32_t client, int fd)
 {
     struct msg_handback body = {client};
@@ -126,6 +138,8 @@ static void bridge_writable(void)
         }
         untold_len--;
     }
+    if (untold_settled)
+        tell_settled(settled);
     tables_flush();
     sessions_hand_back();
 }
@@ -150,11 +164,19 @@ static void bridge_readable(void)
         switch (msg.type) {
         case MSG_SERVE: /* the limits */
             session_limits = msg.body.SERVE;
-            tally_start(session_limits.slots);
+            if (bridge_state == STATE_BEGIN) /* later ones are other limits */
+                tally_start(session_limits.slots);
             bridge_state = STATE_SERVE;
             break;
         case MSG_CLIENT: /* client, greeted; the connection */
             session_start(msg.fds[0], msg.body.CLIENT.client, msg.body.CLIENT.greeted);
+            break;
+        case MSG_RECALL: /* ref */
+            table_recalled(msg.body.RECALL.ref);
+            break;
+        case MSG_SETTLE: /* serial */
+            tables_renew();
+            tell_settled(msg.body.SETTLE.serial);
             break;
         case MSG_DRAIN: /* clients */
             sessions_drain(msg.body.DRAIN.clients);
@@ -236,5 +258,6 @@ int main(void)
             sessions_hand_back();
         }
         sessions_reap();
+        tables_reap();
     }
 }

@@ -41,6 +41,8 @@ void tell_closed(uint32_t client);
 /* Gives a connection back. The descriptor stays the caller's. 0, or -1 with EAGAIN when the
  * monitor's queue is full, or another error for now. */
 int tell_handback(uint32_t client, int fd);
+/* All that the monitor asked for before is done: is always told, later if need be. */
+void tell_settled(uint32_t serial);
 /* 0, or -1 with EAGAIN when the monitor's queue is full. */
 int tell_open(uint32_t ref, uint32_t client, struct slice name);
 /* Call tables_flush() and sessions_hand_back() as soon as the monitor takes more. */
@@ -94,7 +96,7 @@ struct table {
 /*
  * The table of that canonical name, TABLE_UNSENT on first sight. NULL: out of memory, or the name
  * is longer than any that can be approved. The pointer of a table that is TABLE_READY or
- * TABLE_FAILED stays good for the life of the process.
+ * TABLE_FAILED stays good until session_forget() is called for it.
  */
 struct table *table_get(struct slice name);
 /* Ask the monitor about a TABLE_UNSENT table on behalf of client, now or when the pace allows. The
@@ -106,6 +108,13 @@ void table_unwait(struct table *table, const struct session *session);
 void table_granted(const struct msg_table *grant, int fd);
 void table_changed(const struct msg_table_kind *kind);
 void table_refused(const struct msg_table_error *error);
+/* The monitor takes the table back, and will send it again: requests wait for that. */
+void table_recalled(uint32_t ref);
+/* The policy is another one: what was denied is to be asked for again. On return, what is not held
+ * any more is not mapped either. */
+void tables_renew(void);
+/* Free what was forgotten while events that point to it could still be in hand. */
+void tables_reap(void);
 /* Send a query to the table's agent. -1 with EAGAIN: its queue is full, and the table's waiters
  * are woken when it takes more; with ENOTCONN: there is none now. */
 int table_query(struct table *table, uint64_t id, struct slice key);
@@ -139,6 +148,9 @@ void session_wake(struct session *list);
 void session_answer(uint64_t id, enum bridge_answer status, struct slice value);
 /* Nobody answers what that table's agent was asked: the image may, else it is RETRY. */
 void session_link_lost(const struct table *table);
+/* The table is denied from now on, or waits to be sent: requests that its agent has are decided
+ * anew. A table that is denied may be freed after that. */
+void session_forget(const struct table *table);
 /* The number of a session's client. */
 uint32_t session_client(const struct session *session);
 /* Takes a session out of a list of waiters, if it is in it. */

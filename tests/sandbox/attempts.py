@@ -198,7 +198,7 @@ def stops(attempt, program, bare):
         return None
     if attempt.order in GIFTS:  # since Linux 6.16 a worker need not take what it did not ask for
         return (attempt.bare if bare else set()) | KILLED | {"EPERM"}
-    if program == "agent":
+    if program in ("agent", "reader"):
         if bare:  # the launcher's filter is still there
             return attempt.bare_agent | KILLED if attempt.bare_agent else None
         return attempt.agent or None

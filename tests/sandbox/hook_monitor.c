@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "privsep/monitor.h"
@@ -132,6 +134,15 @@ static long move(struct order *o)
     return syscall(SYS_renameat, MONITOR_RUNTIME, o->text, MONITOR_RUNTIME, "/etc/jailmap-attack");
 }
 
+/* As it binds what a reload adds, but elsewhere. */
+static long make_socket(struct order *o)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+
+    strncpy(to.sun_path, o->text, sizeof to.sun_path - 1);
+    return syscall(SYS_bind, syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0), &to, sizeof to);
+}
+
 static long link_file(struct order *o)
 {
     return syscall(SYS_linkat, AT_FDCWD, o->text, MONITOR_RUNTIME, "link", 0);
@@ -160,6 +171,7 @@ const struct attempt own_attempts[] = {
     {"read_from", read_from},
     {"replace", replace},
     {"move", move},
+    {"make_socket", make_socket},
     {"link_file", link_file},
     {"send_to", send_to},
     {NULL, NULL},

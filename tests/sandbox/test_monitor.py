@@ -48,7 +48,9 @@ ATTEMPTS = [
     ("create_file", "open_create {scratch}/x", "makes a file elsewhere", KILLED, EACCES),
     ("create_like_notes", "replace {scratch}/x", "makes a file elsewhere as it made its own, before its filter", KILLED, EACCES),
     ("replace_program", "replace {program}", "writes over its own program", KILLED, EACCES | {"ETXTBSY"}),
-    ("move_file", "move {scratch}/file", "moves a file to /etc", KILLED, EACCES | {"EXDEV"}),
+    ("move_file", "move {scratch}/file", "moves a file to /etc", EACCES | {"EXDEV"}, EACCES | {"EXDEV"}),
+    ("make_socket", "make_socket {scratch}/socket", "makes a socket where no listener was", EACCES, EACCES),
+    ("move_socket", "move {socket}", "moves a listener's socket to /etc", EACCES | {"EXDEV"}, EACCES | {"EXDEV"}),
     ("link_file", "link_file {scratch}/file", "links a file", KILLED, EACCES | {"EXDEV", "EPERM"}),
     ("make_directory", "make_directory {scratch}/d", "makes a directory", KILLED, EACCES),
     ("remove_file", "remove_file {scratch}/file", "removes a file elsewhere", EACCES, EACCES),
@@ -142,6 +144,7 @@ class MonitorCase(SandboxCase):
             "source": self.source,
             "shadow": self.secret,
             "program": self.program,
+            "socket": daemon.socket,
             "worker": daemon.wait_roles("worker")[0],
             "bridge": 9,
         }

@@ -198,11 +198,11 @@ WALLS = {
         ], ["unit"]),
     # ---- tables and images ----
     "seals": (
-        line(TABLES, "fcntl(build, F_ADD_SEALS, SEALS) != 0 || (fcntl(build, F_GET_SEALS) & SEALS) != SEALS", "false"),
+        line("privsep/memfd.c", "fcntl(fd, F_ADD_SEALS, seals) != 0 || (fcntl(fd, F_GET_SEALS) & seals) != seals", "false"),
         ["system jail.images_are_sealed"],
     ),
     "images are read-only": (
-        line(TABLES, "fd = open(path, O_RDONLY | O_CLOEXEC);", "fd = dup(build);"),
+        line("privsep/memfd.c", "reader = open(path, O_RDONLY | O_CLOEXEC);", "reader = dup(fd);"),
         ["system jail.descriptor_rights", "system jail.images_are_sealed"],
     ),
     "reveal, in the loader": (
@@ -308,7 +308,7 @@ WALLS = {
     "a client has its uid and no other's workers": (
         [
             (CLIENTS, "return c->crowd == &strangers ? 1 : listen_of(c)->workers;", "return 64;"),
-            (CLIENTS, "return monitor_policy->listens[listener].workers +", "return 64 +"),
+            (CLIENTS, "return policy->listens[listener].workers +", "return 64 +"),
         ],
         ["system compartments", "system limits"],
     ),
@@ -420,6 +420,82 @@ WALLS = {
     "the monitor has no network": (
         line(MONITOR, "{SCMP_SYS(socket), 0, 1, {IS(0, AF_UNIX)}", "{SCMP_SYS(socket), 0, 0, {{0}}"),
         ["sandbox monitor.socket_*", "sandbox monitor.connect_inet"],
+    ),
+    # ---- reload ----
+    "root alone may reload and stop": (
+        [
+            ("privsep/control.c", '"control.reload", false,', '"control.reload", true,'),
+            ("privsep/control.c", '"control.stop", false,', '"control.stop", true,'),
+        ],
+        ["system control.who"],
+    ),
+    "groups that count since a reload are looked at": (
+        line(CLIENTS, "c->stale |= policy_asks_more_groups(old, monitor_policy, c->peer.listener);"),
+        ["system control.groups"],
+    ),
+    "what is of another listener is another approval": (
+        line("policy/adopt.c", "good = reorder(&new->allows[i].listens,", "good = true || reorder(&new->allows[i].listens,"),
+        ["unit", "system control.listeners_of_users"],
+    ),
+    "a socket that was passed in stays": (
+        line("privsep/listen.c", "return listeners[index]->dir < 0;", "return false;"),
+        ["system control.passed_sockets"],
+    ),
+    "counts are of the table that was there": (
+        line("server/census/state.c", " && census->tables[slot].since <= w->since"),
+        ["unit"],
+    ),
+    "what is withdrawn is taken from workers": (
+        line(CLIENTS, "if (policy_decide(monitor_policy, &w->compartment->peer, (struct slice){name, strlen(name)},\n                          &index) != POLICY_APPROVE)", "if (false)"),
+        ["system reload_policy.withdrawn"],
+    ),
+    "who had what is withdrawn is replaced": (
+        line(CLIENTS, "w->tainted |= g->owed != OWED_NOTHING;"),
+        ["system reload_policy.withdrawn"],
+    ),
+    "a tainted worker has its time": (
+        line(CLIENTS, "} else if (w->end_by <= now) {", "} else if (false) {"),
+        ["system reload_policy.client_never_idle"],
+    ),
+    "a reload waits for every worker": (
+        line(CLIENTS, "        if (w->settling != SETTLED || w->compartment->stale)\n            return false;\n"),
+        ["system reload_policy.stopped_worker"],
+    ),
+    "a worker lets go of what is withdrawn": (
+        line("server/worker/tables.c", "        image_close(&table->image);\n    table->has_image = false;\n    table->generation++;", "        (void)table;"),
+        ["system reload_policy.client_never_idle"],
+    ),
+    "denials are asked for again": (
+        line("server/worker/tables.c", "denied_count > 0 && ref < refs_used", "false && ref < refs_used"),
+        ["system reload_policy.added"],
+    ),
+    "a table of another reveal is another": (
+        line("policy/adopt.c", "if (a->reveal != b->reveal || ", "if ("),
+        ["unit", "system reload_policy.reveal_changed"],
+    ),
+    "a place is free only when nothing is there": (
+        line("policy/adopt.c", "while (vacant < names->old && names->of(old, vacant) != NULL)", "while (false)"),
+        ["unit"],
+    ),
+    "the reader gets what is beside the configuration": (
+        line("privsep/reading.c", "if (!is_beside(wanted)) {", "if (false) {"),
+        ["system reload_policy.hostile_reader"],
+    ),
+    "the reader's text has an end": (
+        line("privsep/reading.c", "if (msg->tail_len > CONFIG_TEXT_MAX - reading.len) {", "if (false) {"),
+        ["system reload_policy.hostile_reader"],
+    ),
+    "a configuration is of one time": (
+        line("privsep/reading.c", "bool torn = how == NULL && is_torn();", "bool torn = false;"),
+        ["system reload_policy.changed_while_read"],
+    ),
+    "what needs a restart is refused": (
+        line("privsep/reload.c", "if (option != NULL)", "if (false)"),
+        ["system reload_policy.needs_restart"],
+    ),
+    "sockets are made where some were": (
+        line(CONFINE, "{listen_dir(i), LANDLOCK_MAY_BIND}", "{root, LANDLOCK_MAY_BIND}"),
+        ["sandbox monitor.make_socket", "sandbox monitor.bare_make_socket"],
     ),
     # ---- what children say ----
     "floods": (

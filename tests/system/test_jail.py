@@ -286,7 +286,7 @@ class JailTest(unittest.TestCase):
         # The bridge, the programs that it may start, and what its namespace's first process watches.
         for name, programs in (
             ("the jail", ("worker", "loader", "scribe", "census")),
-            ("agents", ("agent-nss",)),
+            ("agents", ("agent-nss", "reader")),
         ):
             files = {os.path.join(workspace().libexec, "jailmap-" + end): 1 for end in programs}
             pipe = {"pipe": 1} if ISOLATED else {}

@@ -29,8 +29,8 @@ static const struct rule {
 #undef X
 };
 
-static const enum bridge_role roles[] = {ROLE_MONITOR, ROLE_WORKER, ROLE_LOADER,
-                                         ROLE_SCRIBE,  ROLE_AGENT,  ROLE_CENSUS};
+static const enum bridge_role roles[] = {ROLE_MONITOR, ROLE_WORKER,   ROLE_LOADER, ROLE_SCRIBE,
+                                         ROLE_AGENT,   ROLE_LAUNCHER, ROLE_CENSUS, ROLE_READER};
 static const enum bridge_state states[] = {STATE_BEGIN, STATE_SERVE, STATE_DONE, STATE_DRAIN};
 
 #define HEADER 8u /* type and zero */

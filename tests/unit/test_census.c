@@ -279,6 +279,51 @@ static void workers_come_and_go(void)
     forget();
 }
 
+/* A table and a listener go, and others take their places: what a worker counts that has seen the
+ * old one is of no table, and of a new worker of the new one. */
+static void names_change(void)
+{
+    struct status s;
+    int old_fd, new_fd;
+    struct counters *old = new_page(&old_fd), *new = new_page(&new_fd);
+    char *text;
+
+    forget();
+    HEAR(LISTENER, -1, "/one", .listener = 0);
+    HEAR(LISTENER, -1, "/two", .listener = 1);
+    HEAR(TABLE_NAME, -1, "hash:/x", .table = 0);
+    HEAR(TABLE_NAME, -1, "hash:/y", .table = 1);
+    HEAR(PAGE, old_fd, "", .place = 0, .uid = 5, .listener = 1, .slots = SLOTS);
+    set(&old->magic, COUNTERS_MAGIC);
+    set(&old->slots[0].hits, 3);
+    set(&old->slots[1].hits, 4);
+    HEAR(TABLE_NAME, -1, "", .table = 0);
+    HEAR(LISTENER, -1, "", .listener = 0);
+    text = report(&s);
+    CHECK(s.ntables == 1 && s.tables[0].sum.hits == 4, "%zu tables are left", s.ntables);
+    CHECK_TEXT(s.tables[0].name, "hash:/y", "the table that is left");
+    CHECK(s.nlisteners == 1 && s.nworkers == 1 && s.workers[0].listener == 0, "listeners");
+    CHECK(s.other_hits == 3, "%llu of none", (unsigned long long)s.other_hits);
+    status_free(&s);
+    free(text);
+    HEAR(TABLE_NAME, -1, "hash:/z", .table = 0);
+    HEAR(TABLE_NAME, -1, "hash:/y", .table = 1);
+    HEAR(PAGE, new_fd, "", .place = 1, .uid = 5, .listener = 1, .slots = SLOTS);
+    set(&new->magic, COUNTERS_MAGIC);
+    set(&new->slots[0].hits, 10);
+    HEAR(ENDED, -1, "", .place = 0);
+    text = report(&s);
+    CHECK(s.ntables == 2 && s.tables[0].sum.hits == 10 && s.tables[1].sum.hits == 4, "%llu, %llu",
+          (unsigned long long)s.tables[0].sum.hits, (unsigned long long)s.tables[1].sum.hits);
+    CHECK(s.other_hits == 3, "%llu of none", (unsigned long long)s.other_hits);
+    CHECK(s.ncompartments == 1 && s.compartments[0].hits == 17, "the user keeps all");
+    status_free(&s);
+    free(text);
+    munmap(old, counters_size(SLOTS));
+    munmap(new, counters_size(SLOTS));
+    forget();
+}
+
 /* Strangers by the thousand leave no more than their number of lines. */
 static void many_strangers(void)
 {
@@ -405,6 +450,7 @@ static const struct unit_test tests[] = {
     {"the census says what it heard", says_what_it_heard},
     {"a table's state is one word", states},
     {"what ended workers counted stays", workers_come_and_go},
+    {"what has gone is not shown, and its place begins anew", names_change},
     {"many users leave few lines", many_strangers},
     {"numbers beyond all bounds are refused", beyond_bounds},
     {"text that is not of the census is refused", refuses},
