@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sysexits.h>
@@ -55,18 +56,61 @@ static int connect_to(const struct ctl_socket *to)
     return fd;
 }
 
+/* What a memory that came holds: the answer, where it may be too long for a message. */
+static bool take_memory(int fd, FILE *whole)
+{
+    static char piece[64 * 1024];
+    struct stat st;
+    ssize_t n = 0;
+
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size > (off_t)ANSWER_MAX) {
+        errno = EPROTO;
+        return false;
+    }
+    for (off_t at = 0; (n = pread(fd, piece, sizeof piece, at)) > 0; at += n)
+        if (fwrite(piece, 1, (size_t)n, whole) == 0)
+            return false;
+    return n == 0;
+}
+
+/* One message, or the memory that came with it. As recv(2). */
+static ssize_t take_message(int fd, FILE *whole)
+{
+    static char piece[64 * 1024];
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec iov = {piece, sizeof piece};
+    struct msghdr mh = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control.space,
+                        .msg_controllen = sizeof control.space};
+    ssize_t n = recvmsg(fd, &mh, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&mh) : NULL;
+    int memory;
+    bool good;
+
+    if (cmsg == NULL || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS ||
+        cmsg->cmsg_len != CMSG_LEN(sizeof memory))
+        return n > 0 && fwrite(piece, 1, (size_t)n, whole) == 0 ? -1 : n;
+    memcpy(&memory, CMSG_DATA(cmsg), sizeof memory);
+    good = take_memory(memory, whole);
+    close(memory);
+    return good ? n : -1;
+}
+
 /* All that comes, until its end. -1 with errno. */
 static int receive(int fd, char **text, size_t *len)
 {
     FILE *whole = open_memstream(text, len);
-    static char piece[64 * 1024];
     ssize_t n;
     int error;
 
     if (whole == NULL)
         return -1;
-    while ((n = recv(fd, piece, sizeof piece, 0)) > 0 || (n < 0 && errno == EINTR))
-        if (n > 0 && (ftell(whole) > (long)ANSWER_MAX || fwrite(piece, 1, (size_t)n, whole) == 0)) {
+    while ((n = take_message(fd, whole)) > 0 || (n < 0 && errno == EINTR))
+        if (ftell(whole) > (long)ANSWER_MAX) {
             n = -1;
             errno = EMSGSIZE;
             break;

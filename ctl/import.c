@@ -3,7 +3,7 @@
  * Postfix's proxymap(8) approves, or how a policy differs from it. It is a program of its own
  * because it asks the name service and reads configurations, which the static jailmap does not.
  * Runs as whoever calls it; it may run postconf(1), read the configurations of Postfix and
- * jailmapd, and must never write anything but to standard output.
+ * jailmapd, and ask a daemon for its policy, and must never write anything but to standard output.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,12 +19,15 @@
 #include <unistd.h>
 
 #include "ctl/import.h"
+#include "ctl/jailmap.h"
 #include "policy/policy.h"
 
-#define DIFFERS 1
+#define DIFFERS  1
+#define PATIENCE 30 /* seconds */
 
 struct choice {
-    const char *directory, *socket, *postconf, *policy;
+    const char *directory, *socket, *postconf;
+    const char *policy, *runtime; /* a file, or the runtime-dir of a daemon; NULL: not given */
     bool diff;
 };
 
@@ -183,26 +186,54 @@ static int open_policy(void *context, const char *name, char *why, size_t len)
     return fd;
 }
 
-static int compare_with(const struct import *import, const char *path, const char *owner)
+static struct policy *policy_of_file(const char *path, int *status)
 {
     const struct policy_files files = {open_policy, (void *)path};
+    struct policy *policy = NULL;
+    char why[2048];
+
+    if (access(path, R_OK) != 0)
+        *status = import_say(EX_NOINPUT, "%s: %s; option -f names the policy to compare with", path,
+                             strerror(errno));
+    else if ((policy = policy_read(&files, path, why, sizeof why)) == NULL)
+        *status = import_say(EX_CONFIG, "%s", why);
+    return policy;
+}
+
+/* Of the daemon with that runtime-dir. */
+static struct policy *policy_in_force(const char *dir, int *status)
+{
+    const struct ctl_socket control = {dir, "control.policy", PATIENCE};
+    struct policy *policy;
+    char why[2048], *text;
+    size_t len;
+
+    *status = ctl_ask(&control, &text, &len);
+    if (*status != EX_OK)
+        return NULL;
+    policy = policy_parse(text, len, why, sizeof why);
+    if (policy == NULL)
+        *status = import_say(EX_PROTOCOL, "%s/control.policy: %s", dir, why);
+    free(text);
+    return policy;
+}
+
+static int compare_with(const struct import *import, const struct choice *choice, const char *owner)
+{
     const struct passwd *pw = getpwnam(owner);
     struct passwd user; /* what getpwnam(3) returns does not last */
     struct policy *policy;
     const char **names;
-    char why[2048];
     size_t n = 0;
     int status;
 
     if (pw == NULL)
         return import_say(EX_NOUSER, "mail_owner \"%s\" is no user here", owner);
     user = *pw;
-    if (access(path, R_OK) != 0)
-        return import_say(EX_NOINPUT, "%s: %s; option -f names the policy to compare with", path,
-                          strerror(errno));
-    policy = policy_read(&files, path, why, sizeof why);
+    policy = choice->policy != NULL ? policy_of_file(choice->policy, &status)
+                                    : policy_in_force(choice->runtime, &status);
     if (policy == NULL)
-        return import_say(EX_CONFIG, "%s", why);
+        return status;
     names = approved_by(policy, &user, &n);
     if (names == NULL)
         status = import_say(EX_OSERR, "out of memory");
@@ -217,12 +248,12 @@ static int compare_with(const struct import *import, const char *path, const cha
 
 static bool read_options(int argc, char **argv, struct choice *choice)
 {
-    static const struct option options[] = {{"diff", no_argument, NULL, 'd'},
+    static const struct option options[] = {{"diff", no_argument, NULL, 'D'},
                                             {"postconf", required_argument, NULL, 'p'},
                                             {NULL, 0, NULL, 0}};
     int opt;
 
-    while ((opt = getopt_long(argc, argv, "c:l:f:", options, NULL)) != -1) {
+    while ((opt = getopt_long(argc, argv, "c:d:l:f:", options, NULL)) != -1) {
         if (opt == 'c')
             choice->directory = optarg;
         else if (opt == 'l')
@@ -232,12 +263,16 @@ static bool read_options(int argc, char **argv, struct choice *choice)
         else if (opt == 'p')
             choice->postconf = optarg;
         else if (opt == 'd')
+            choice->runtime = optarg;
+        else if (opt == 'D')
             choice->diff = true;
         else
             return false;
     }
-    return optind == argc && (choice->diff || choice->policy == NULL) &&
-           (!choice->diff || choice->socket == NULL);
+    if (choice->diff)
+        return optind == argc && choice->socket == NULL &&
+               (choice->policy == NULL || choice->runtime == NULL);
+    return optind == argc && choice->policy == NULL && choice->runtime == NULL;
 }
 
 /* Descriptors 0 to 2 are there, so that no other file gets their numbers. */
@@ -268,8 +303,7 @@ static int run(const struct choice *choice, struct import *import)
     if (owner == NULL)
         return import_say(EX_PROTOCOL, "postconf does not print mail_owner; is it Postfix's?");
     clearenv(); /* a policy may not depend on it */
-    return choice->diff ? compare_with(import, choice->policy, owner)
-                        : print_policy(import, choice, owner);
+    return choice->diff ? compare_with(import, choice, owner) : print_policy(import, choice, owner);
 }
 
 int main(int argc, char **argv)
@@ -283,12 +317,12 @@ int main(int argc, char **argv)
         return EX_OSERR;
     if (!read_options(argc, argv, &choice)) {
         fputs("usage: jailmap import [-c DIR] [-l SOCKET] [--postconf=PATH]\n"
-              "       jailmap import --diff [-c DIR] [-f FILE] [--postconf=PATH]\n",
+              "       jailmap import --diff [-c DIR] [-d DIR | -f FILE] [--postconf=PATH]\n",
               stderr);
         return EX_USAGE;
     }
-    if (choice.policy == NULL)
-        choice.policy = JAILMAP_SYSCONFDIR "/jailmap/jailmapd.conf";
+    if (choice.runtime == NULL)
+        choice.runtime = CTL_RUNTIME_DIR;
     status = run(&choice, &import);
     import_free(&import);
     if (fflush(stdout) != 0 || ferror(stdout))

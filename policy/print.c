@@ -145,11 +145,13 @@ bool policy_print(const struct policy *policy, FILE *out)
     for (size_t i = 0; i < config_global.noptions; i++)
         print_option(policy, &config_global.options[i], policy, out);
     for (size_t i = 0; i < policy->nlistens; i++)
-        print_section(policy, &config_listen, policy->listens[i].path, &policy->listens[i].place, 0,
-                      &policy->listens[i], out);
+        if (!policy->listens[i].gone)
+            print_section(policy, &config_listen, policy->listens[i].path,
+                          &policy->listens[i].place, 0, &policy->listens[i], out);
     for (size_t i = 0; i < policy->ntables; i++)
-        print_section(policy, &config_table, policy->tables[i].name, &policy->tables[i].place, 0,
-                      &policy->tables[i], out);
+        if (!policy->tables[i].gone)
+            print_section(policy, &config_table, policy->tables[i].name, &policy->tables[i].place,
+                          0, &policy->tables[i], out);
     for (size_t i = 0; i < policy->nallows; i++)
         print_section(policy, &config_allow, policy->allows[i].title, &policy->allows[i].place,
                       policy->allows[i].who == WHO_GROUP ? policy->allows[i].gid

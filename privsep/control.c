@@ -5,8 +5,10 @@
  * connection: each gets at most one message from here, which it has room for or loses.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -51,6 +53,58 @@ static void say(int fd, const char *text)
 static const char *show_status(int *fd, const struct ucred *peer)
 {
     return census_asked(*fd, peer->uid) ? NULL : "the census is not ready; try again";
+}
+
+/* The policy in force as a text that nobody can change. -1: it cannot be made. */
+static int policy_memory(void)
+{
+    const int seals = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
+    char *text = NULL;
+    const char *why;
+    size_t size = 0, at = 0;
+    FILE *out = open_memstream(&text, &size);
+    bool good = out != NULL && policy_print(monitor_policy, out);
+    int writer = -1, reader = -1;
+    ssize_t n = 0;
+
+    if (out != NULL)
+        good = fclose(out) == 0 && good;
+    if (good)
+        writer = memfd_make("jailmap-policy");
+    while (writer >= 0 && at < size && (n = write(writer, text + at, size - at)) > 0)
+        at += (size_t)n;
+    if (writer >= 0 && at == size)
+        reader = memfd_seal(writer, seals, &why);
+    if (writer >= 0)
+        close(writer);
+    free(text);
+    return reader;
+}
+
+static const char *show_policy(int *fd, const struct ucred *peer)
+{
+    union {
+        char space[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {{0}};
+    struct iovec iov = {(char *)"\n", 1};
+    struct msghdr mh = {.msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control.space,
+                        .msg_controllen = sizeof control.space};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&mh);
+    int memory = policy_memory();
+
+    (void)peer;
+    if (memory < 0)
+        return "there is no memory for it; try again";
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof memory);
+    memcpy(CMSG_DATA(cmsg), &memory, sizeof memory);
+    sendmsg(*fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+    close(memory);
+    return NULL;
 }
 
 static void end_asker(struct asker *a)
@@ -123,6 +177,7 @@ static struct control {
     command *run;
     bool bound;
 } controls[] = {{{-1, control_ready}, "control.status", true, show_status, false},
+                {{-1, control_ready}, "control.policy", true, show_policy, false},
                 {{-1, control_ready}, "control.reload", false, reload, false},
                 {{-1, control_ready}, "control.stop", false, stop, false}};
 

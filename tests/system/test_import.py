@@ -410,6 +410,28 @@ class ToolTest(Import):
             "+ static:b  (virtual_alias_maps, virtual_alias_domains)\n",
         )
 
+    def test_diff_with_what_is_in_force(self):
+        """Without a file, --diff compares with the policy of the daemon: with a new one after a
+        reload, and not before it; 69 says that nobody is there."""
+        postfix = self.postfix(self.MAIN)
+        daemon = self.complete(self.imported("-c", postfix.config))
+        command = ["--diff", "-c", postfix.config, "-d", daemon.runtime]
+        self.imported(*command, status=69)
+        daemon.start()
+        self.assertEqual(self.imported(*command, status=0), "")
+        with open(daemon.config, encoding="utf-8") as file:
+            text = file.read()
+        Workspace.write(
+            daemon.directory, "jailmapd.conf", text.replace('"static:b"', '"static:c"')
+        )
+        self.assertEqual(self.imported(*command, status=0), "", "not in force yet")
+        tool = [workspace().jailmap, "reload", "-d", daemon.runtime]
+        self.assertEqual(harness.run(tool)[0], 0)
+        self.assertEqual(
+            self.imported(*command, status=1),
+            "+ static:b  (virtual_alias_maps, virtual_alias_domains)\n- static:c\n",
+        )
+
     def test_diff_with_a_bad_policy(self):
         """--diff with a policy that is missing or wrong says which file, and is neither 0 nor 1."""
         postfix = self.postfix(self.MAIN)
