@@ -22,6 +22,8 @@ struct status_listener {
 struct status_compartment {
     uint64_t uid, listener;
     uint64_t requests, denied, hits, misses, errors;
+    uint64_t limited;          /* lookups that were delayed or refused */
+    uint64_t limited_since;    /* a limit is reached, or was just now; 0: none is */
     uint64_t workers, clients; /* now */
 };
 

@@ -47,13 +47,14 @@ static json_t *compartment(const struct status *s, size_t i)
     const struct status_compartment *c = &s->compartments[i];
     const struct status_listener *l = &s->listeners[c->listener];
 
-    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "uid",
-                     count(c->uid), "user", status_user(c->uid), "listener", l->path, "workers",
-                     count(c->workers), "clients", count(c->clients), "workers-limit",
+    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}",
+                     "uid", count(c->uid), "user", status_user(c->uid), "listener", l->path,
+                     "workers", count(c->workers), "clients", count(c->clients), "workers-limit",
                      count(l->workers_most), "clients-limit",
                      count(l->workers_most * l->clients_most), "requests", count(c->requests),
                      "denied", count(c->denied), "hits", count(c->hits), "misses", count(c->misses),
-                     "errors", count(c->errors));
+                     "errors", count(c->errors), "limited", c->limited_since != 0, "limited-since",
+                     moment(c->limited_since), "limited-lookups", count(c->limited));
 }
 
 static json_t *worker(const struct status *s, size_t i)
@@ -107,7 +108,7 @@ bool status_json(FILE *out, const struct status *s)
 {
     json_t *all = json_pack(
         "{s:i, s:s, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}",
-        "format", 2, "version", s->version, "pid", count(s->pid), "since", moment(s->since), "now",
+        "format", 3, "version", s->version, "pid", count(s->pid), "since", moment(s->since), "now",
         moment(s->now), "configuration", "since", moment(s->policy_since), "failure",
         reason(s->policy_failure), "listeners", list(s, s->nlisteners, listener), "compartments",
         list(s, s->ncompartments, compartment), "workers", list(s, s->nworkers, worker), "tables",

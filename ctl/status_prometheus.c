@@ -215,6 +215,11 @@ void status_prometheus(FILE *out, const struct status *s)
                        "Requests of a user's clients, of any kind.", COMPARTMENT(requests));
     compartment_metric(out, s, "jailmap_client_denied_total", "counter",
                        "Requests that the policy denies.", COMPARTMENT(denied));
+    compartment_metric(out, s, "jailmap_client_limited_total", "counter",
+                       "Lookups that a limit has delayed or refused.", COMPARTMENT(limited));
+    compartment_metric(out, s, "jailmap_client_limited_since_seconds", "gauge",
+                       "Since when a user has reached a limit; 0: it keeps them all.",
+                       COMPARTMENT(limited_since));
     compartment_lookups(out, s);
     table_states(out, s);
     table_metric(out, s, "jailmap_table_since_seconds", "Since when a table is in its state.",

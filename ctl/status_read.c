@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC      "jailmap-status 2"
+#define MAGIC      "jailmap-status 3"
 #define FIELDS_MAX 16 /* of a line, after the word that says its kind */
 
 /* ---- taking apart ---- */
@@ -96,7 +96,7 @@ static bool take_compartment(struct status *s, char **f)
     struct status_compartment *c = add(&s->compartments, &s->ncompartments, sizeof *c);
 
     return c != NULL && NUMBERS(f, &c->uid, &c->listener, &c->requests, &c->denied, &c->hits,
-                                &c->misses, &c->errors);
+                                &c->misses, &c->errors, &c->limited, &c->limited_since);
 }
 
 static bool take_worker(struct status *s, char **f)
@@ -142,7 +142,7 @@ static const struct kind {
     bool (*take)(struct status *s, char **fields);
 } kinds[] = {
     {"daemon", 4, take_daemon},     {"policy", 2, take_policy},
-    {"listener", 4, take_listener}, {"compartment", 7, take_compartment},
+    {"listener", 4, take_listener}, {"compartment", 9, take_compartment},
     {"worker", 5, take_worker},     {"table", 14, take_table},
     {"agent", 5, take_agent},       {"others", 3, take_others},
 };

@@ -207,9 +207,9 @@ static void show_listeners(FILE *out, const struct status *s, bool colour)
 /* Those that have a worker now: an administrator looks for who is there. */
 static void show_compartments(FILE *out, const struct status *s, bool colour)
 {
-    static const char *const heads[] = {"USER",     ">UID",      "LISTENER", ">WORKERS",
-                                        ">CLIENTS", ">REQUESTS", ">DENIED",  ">HITS",
-                                        ">MISSES",  ">ERRORS",   NULL};
+    static const char *const heads[] = {
+        "USER",  ">UID",    "LISTENER", ">WORKERS", ">CLIENTS",      ">REQUESTS", ">DENIED",
+        ">HITS", ">MISSES", ">ERRORS",  ">LIMITED", "LIMITED-SINCE", NULL};
     struct grid g = {.heads = heads};
 
     for (size_t i = 0; i < s->ncompartments; i++) {
@@ -233,6 +233,9 @@ static void show_compartments(FILE *out, const struct status *s, bool colour)
         cell(r, 7, PLAIN, "%llu", (unsigned long long)c->hits);
         cell(r, 8, PLAIN, "%llu", (unsigned long long)c->misses);
         cell(r, 9, c->errors > 0 ? YELLOW : PLAIN, "%llu", (unsigned long long)c->errors);
+        cell(r, 10, c->limited > 0 ? YELLOW : PLAIN, "%llu", (unsigned long long)c->limited);
+        cell(r, 11, c->limited_since > 0 ? RED : PLAIN, "%s",
+             c->limited_since > 0 ? moment(c->limited_since) : "no");
     }
     grid_end(out, &g, colour);
 }

@@ -284,6 +284,21 @@ static bool same_sections(const struct policy *old, const struct policy *new)
     return true;
 }
 
+static bool same_limits(const struct policy *old, const struct policy *new)
+{
+    if (old->nlimits != new->nlimits)
+        return false;
+    for (size_t i = 0; i < old->nlimits; i++) {
+        const struct policy_limit *a = &old->limits[i], *b = &new->limits[i];
+
+        if (strcmp(a->title, b->title) != 0 || a->anyone != b->anyone || a->uid != b->uid ||
+            a->clients != b->clients || a->lookups_per_second != b->lookups_per_second ||
+            a->misses_per_minute != b->misses_per_minute || a->action != b->action)
+            return false;
+    }
+    return true;
+}
+
 bool policy_asks_more_groups(const struct policy *old, const struct policy *new, size_t listener)
 {
     for (size_t i = 0; i < new->nallows; i++) {
@@ -325,7 +340,7 @@ struct policy_changes policy_compare(const struct policy *old, const struct poli
 {
     struct policy_changes c = {.others = old->loaders != new->loaders ||
                                          old->control_gid != new->control_gid ||
-                                         !same_sections(old, new)};
+                                         !same_sections(old, new) || !same_limits(old, new)};
 
     for (size_t i = 0; i < new->nlistens; i++)
         count(policy_listen_change(old, new, i), &c.listens_added, &c.listens_removed,

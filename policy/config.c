@@ -125,7 +125,7 @@ static unsigned distance(const char *a, const char *b)
 }
 
 static const struct config_section *const sections[] = {&config_listen, &config_table,
-                                                        &config_allow};
+                                                        &config_allow, &config_limit};
 
 static const struct config_section *find_section(const char *name)
 {
@@ -301,12 +301,11 @@ static bool take_mode(struct reading *r, mode_t *mode)
     return true;
 }
 
-static bool take_word(struct reading *r, const struct config_option *o, bool *second)
+static bool take_choice(struct reading *r, const struct config_option *o, unsigned *choice)
 {
-    for (size_t i = 0; i < COUNT(o->words) && o->words[i] != NULL; i++)
+    for (unsigned i = 0; i < COUNT(o->words) && o->words[i] != NULL; i++)
         if (strcmp(r->words.text, o->words[i]) == 0) {
-            if (o->words[1] != NULL)
-                *second = i == 1;
+            *choice = i;
             return true;
         }
     return complain(r, &r->words.spot, "%s = \"%s\" is not known; %s is expected", o->name,
@@ -320,6 +319,17 @@ static bool take_path(struct reading *r, const struct config_option *o, char **p
     free(*path);
     *path = strdup(r->words.text);
     return *path != NULL || out_of_memory(r);
+}
+
+static bool take_word(struct reading *r, const struct config_option *o, bool *second)
+{
+    unsigned choice = 0;
+
+    if (!take_choice(r, o, &choice))
+        return false;
+    if (o->words[1] != NULL)
+        *second = choice == 1;
+    return true;
 }
 
 static bool grow(struct reading *r, void *array, size_t n, size_t size)
@@ -479,6 +489,8 @@ static bool take_value(struct reading *r, const struct config_option *o, void *b
         return take_mode(r, place);
     case VALUE_WORD:
         return take_word(r, o, place);
+    case VALUE_CHOICE:
+        return take_choice(r, o, place);
     case VALUE_USER:
         return find_user(r, spot, r->words.text, place);
     case VALUE_GROUP:
@@ -752,10 +764,52 @@ static bool end_allow(struct reading *r, const struct policy_place *title)
     return true;
 }
 
+static bool begin_limit(struct reading *r)
+{
+    struct policy *policy = r->policy;
+    const char *title = r->words.text;
+    struct policy_limit *l;
+
+    if (title[0] == '@')
+        return complain(r, &r->words.spot,
+                        "limit \"%s\" names a group; a user, or * for each user, is expected",
+                        title);
+    if (!grow(r, &policy->limits, policy->nlimits, sizeof *l))
+        return false;
+    l = &policy->limits[policy->nlimits++];
+    *l = (struct policy_limit){
+        .title = strdup(title), .anyone = strcmp(title, "*") == 0, .place = r->words.spot};
+    if (l->title == NULL)
+        return out_of_memory(r);
+    l->uid = l->anyone ? 0 : r->words.id;
+    return l->anyone || r->files == NULL || find_user(r, &r->words.spot, title, &l->uid);
+}
+
+/* One section for each user, under whatever name, so that what holds can be read in one place. */
+static bool end_limit(struct reading *r, const struct policy_place *title)
+{
+    const struct policy *policy = r->policy;
+    const struct policy_limit *last = &policy->limits[policy->nlimits - 1];
+
+    for (const struct policy_limit *l = policy->limits; r->files != NULL && l < last; l++) {
+        if (l->anyone != last->anyone || l->uid != last->uid)
+            continue;
+        if (strcmp(l->title, last->title) == 0)
+            return complain(r, title, "duplicate limit \"%.200s\"; the first is in %s:%d",
+                            last->title, l->place.file, l->place.line);
+        return complain(r, title,
+                        "limit \"%s\" and limit \"%s\" in %s:%d are the same uid %u; one section "
+                        "for both is expected",
+                        last->title, l->title, l->place.file, l->place.line, (unsigned)l->uid);
+    }
+    return true;
+}
+
 static void *section_base(struct policy *policy, const struct config_section *section)
 {
     return section == &config_listen  ? (void *)&policy->listens[policy->nlistens - 1]
            : section == &config_table ? (void *)&policy->tables[policy->ntables - 1]
+           : section == &config_limit ? (void *)&policy->limits[policy->nlimits - 1]
                                       : (void *)&policy->allows[policy->nallows - 1];
 }
 
@@ -763,6 +817,7 @@ static bool begin_section(struct reading *r, const struct config_section *sectio
 {
     return section == &config_listen  ? begin_listen(r)
            : section == &config_table ? begin_table(r)
+           : section == &config_limit ? begin_limit(r)
                                       : begin_allow(r);
 }
 
@@ -771,6 +826,7 @@ static bool end_section(struct reading *r, const struct config_section *section,
 {
     return section == &config_listen  ? end_listen(r, given, title)
            : section == &config_table ? end_table(r, given, title)
+           : section == &config_limit ? end_limit(r, title)
                                       : end_allow(r, title);
 }
 
@@ -1193,8 +1249,11 @@ void policy_free(struct policy *policy)
             free(policy->allows[i].words[j]);
         free(policy->allows[i].words);
     }
+    for (size_t i = 0; i < policy->nlimits; i++)
+        free(policy->limits[i].title);
     for (size_t i = 0; i < policy->nfiles; i++)
         free(policy->files[i]);
+    free(policy->limits);
     free(policy->listens);
     free(policy->tables);
     free(policy->allows);

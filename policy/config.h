@@ -15,6 +15,7 @@ enum config_value {
     VALUE_MEGABYTES, /* uint64_t, in bytes */
     VALUE_MODE,      /* mode_t */
     VALUE_WORD,      /* bool: is it the second of the words? */
+    VALUE_CHOICE,    /* unsigned: which of the words */
     VALUE_USER,      /* uid_t */
     VALUE_GROUP,     /* gid_t */
     VALUE_CHILD,     /* struct policy: the user of the children */
@@ -30,8 +31,8 @@ struct config_option {
     enum config_value value;
     size_t offset;
     long low, high;             /* of a number */
-    const char *expected;       /* in words; of VALUE_WORD, both */
-    const char *const words[2]; /* the second is NULL if there is only one */
+    const char *expected;       /* in words; of VALUE_WORD and VALUE_CHOICE, all of them */
+    const char *const words[3]; /* NULL after the last */
 };
 
 /* A section, or, without a title, what stands outside of all. */
@@ -42,6 +43,7 @@ struct config_section {
     size_t noptions;
 };
 
-extern const struct config_section config_global, config_listen, config_table, config_allow;
+extern const struct config_section config_global, config_listen, config_table, config_allow,
+    config_limit;
 
 #endif

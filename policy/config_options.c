@@ -84,8 +84,41 @@ static const struct config_option allow[] = {
     {"tables", VALUE_TABLES, 0, 0, 0, NULL, {NULL}},
 };
 
+/* 0 would mean nobody, or no limit: it is left to be said in words. */
+static const struct config_option limit[] = {
+    {"clients",
+     VALUE_NUMBER,
+     AT(_limit, clients),
+     1,
+     1000000,
+     "1 to 1000000, or no such line for no limit,",
+     {NULL}},
+    {"lookups-per-second",
+     VALUE_NUMBER,
+     AT(_limit, lookups_per_second),
+     1,
+     10000000,
+     "1 to 10000000, or no such line for no limit,",
+     {NULL}},
+    {"misses-per-minute",
+     VALUE_NUMBER,
+     AT(_limit, misses_per_minute),
+     1,
+     600000000,
+     "1 to 600000000, or no such line for no limit,",
+     {NULL}},
+    {"action",
+     VALUE_CHOICE,
+     AT(_limit, action),
+     0,
+     0,
+     "audit, slow or retry",
+     {"audit", "slow", "retry"}},
+};
+
 const struct config_section config_global = {NULL, NULL, global, COUNT(global)};
 const struct config_section config_listen = {"listen", "the path of a socket", listen,
                                              COUNT(listen)};
 const struct config_section config_table = {"table", "a table's TYPE:NAME", table, COUNT(table)};
 const struct config_section config_allow = {"allow", "a user, a @group or *", allow, COUNT(allow)};
+const struct config_section config_limit = {"limit", "a user or *", limit, COUNT(limit)};

@@ -99,6 +99,23 @@ bool policy_word_names(const struct policy *policy, const char *word, struct sli
     return table.len >= len && memcmp(table.ptr, word, len) == 0;
 }
 
+const struct policy_limit *policy_limit(const struct policy *policy, uid_t uid)
+{
+    /* Told to the administrator, and nothing else: it must not stand in anybody's way unasked. */
+    static const struct policy_limit usual = {.misses_per_minute = 1000};
+    const struct policy_limit *found = &usual;
+
+    for (size_t i = 0; i < policy->nlimits; i++) {
+        const struct policy_limit *l = &policy->limits[i];
+
+        if (!l->anyone && l->uid == uid)
+            return l;
+        if (l->anyone)
+            found = l;
+    }
+    return found;
+}
+
 enum policy_decision policy_decide(const struct policy *policy, const struct policy_peer *peer,
                                    struct slice name, size_t *table)
 {

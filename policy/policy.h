@@ -74,6 +74,21 @@ struct policy_allow {
     struct policy_place place;
 };
 
+/* What becomes of lookups beyond a limit. */
+enum policy_action { ACTION_AUDIT, ACTION_SLOW, ACTION_RETRY };
+
+/* How much one uid may do, on all listeners together. 0: there is no such limit. */
+struct policy_limit {
+    char *title;                 /* as written */
+    bool anyone;                 /* each uid that has no section of its own */
+    uid_t uid;                   /* else */
+    unsigned clients;            /* most connections */
+    unsigned lookups_per_second; /* fewer than these */
+    unsigned misses_per_minute;
+    unsigned action; /* enum policy_action */
+    struct policy_place place;
+};
+
 struct policy {
     char *user;
     uid_t uid;
@@ -90,6 +105,8 @@ struct policy {
     size_t ntables;
     struct policy_allow *allows;
     size_t nallows;
+    struct policy_limit *limits;
+    size_t nlimits;
     char **files; /* that it was read from, the main one first */
     size_t nfiles;
 };
@@ -163,6 +180,9 @@ bool policy_word_names(const struct policy *policy, const char *word, struct sli
 /* Writes a line for each word of an allow section that may stand for several tables: which they are
  * now. */
 void policy_show_words(const struct policy *policy, FILE *out);
+
+/* The limits of a uid: its own section, or that of "*", or what holds if there is neither. */
+const struct policy_limit *policy_limit(const struct policy *policy, uid_t uid);
 
 enum policy_decision { POLICY_DENY, POLICY_APPROVE };
 

@@ -98,6 +98,9 @@ static void print_option(const struct policy *policy, const struct config_option
     case VALUE_WORD:
         fprintf(out, "%s = %s\n", o->name, o->words[o->words[1] != NULL && *(const bool *)place]);
         break;
+    case VALUE_CHOICE:
+        fprintf(out, "%s = %s\n", o->name, o->words[*number]);
+        break;
     case VALUE_USER:
     case VALUE_GROUP:
         if (*number != POLICY_NO_OWNER)
@@ -157,5 +160,8 @@ bool policy_print(const struct policy *policy, FILE *out)
                       policy->allows[i].who == WHO_GROUP ? policy->allows[i].gid
                                                          : policy->allows[i].uid,
                       &policy->allows[i], out);
+    for (size_t i = 0; i < policy->nlimits; i++)
+        print_section(policy, &config_limit, policy->limits[i].title, &policy->limits[i].place,
+                      policy->limits[i].uid, &policy->limits[i], out);
     return fflush(out) == 0 && !ferror(out);
 }

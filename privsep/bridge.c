@@ -132,7 +132,7 @@ static int collect_fds(struct msghdr *mh, int *fds, unsigned *nfds)
 }
 
 /* Between worker and agent only bytes go, and so without the calls that can pass descriptors: those
- * a worker has for its bridge alone. */
+ * a worker has for its bridge alone. A census has no call that sends one. */
 static bool is_link(unsigned from, unsigned to)
 {
     return (from | to) == (ROLE_WORKER | ROLE_AGENT);
@@ -230,8 +230,9 @@ int bridge_send(int fd, enum bridge_type type, const void *body, const void *tai
         c->cmsg_len = CMSG_LEN(rule->fds * sizeof(int));
         memcpy(CMSG_DATA(c), fds, rule->fds * sizeof(int));
     }
-    return (is_link(rule->from, rule->to) ? send_plain(fd, &mh)
-                                          : sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0
+    return (is_link(rule->from, rule->to) || rule->from == ROLE_CENSUS
+                ? send_plain(fd, &mh)
+                : sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0
                ? -1
                : 0;
 }

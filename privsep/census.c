@@ -1,7 +1,8 @@
 /*
  * The census's end of the monitor: what is told to it. Runs in the monitor, with privilege. It may
  * start a census, make pages of counters, and tell how things are, at most ten times a second; it
- * must never map a page, and it hears nothing from the census. Nothing is queued here: whoever has
+ * must never map a page. All that it hears is that a limit is reached or kept again, and what comes
+ * of that is no more than privsep/limits.c says. Nothing is queued here: whoever has
  * news keeps it until census_tell() takes it, so a census that does not read costs nothing.
  */
 #include <fcntl.h>
@@ -89,16 +90,17 @@ static void census_writable(struct child *c)
     tell_all();
 }
 
-/* There is no message that it may send: whatever comes, the table of the bridge ends it. */
+/* LIMIT: counts, uid, which limit, news: the one message that it may send. */
 static void census_message(struct child *c, const struct bridge_msg *msg)
 {
-    (void)c;
-    (void)msg;
+    if (!limits_heard(&msg->body.LIMIT))
+        child_end(c, "it speaks of a limit that there is not");
 }
 
 static void census_gone(struct child *c, const char *how)
 {
     census = NULL;
+    limits_unwatched();
     start_at = monitor_now() + RESTART_MS;
     log_line(LOG_WARNING,
              "census pid %d died: %s; what workers counted that have ended is lost, and the next "
@@ -153,6 +155,7 @@ void census_policy(const char *failure)
     snprintf(policy_failure, sizeof policy_failure, "%s", failure);
     policy_told = false;
     listeners_told = tables_named = 0; /* they, and their limits, may be others */
+    limits_changed();
     census_changed();
 }
 

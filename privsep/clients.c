@@ -115,6 +115,8 @@ struct worker {
     bool tainted;    /* it had what its clients may not have any more: to be replaced soon */
     bool dismissed;  /* it is to end without its being at fault, and has been told */
     uint64_t end_by; /* NEVER, or when a tainted one has had its time */
+    struct msg_pace pace;
+    bool pace_owed; /* it has not been told */
     struct worker *next;
 };
 
@@ -219,12 +221,12 @@ static void leave_place(const struct worker *w)
 
 /* A page for its counters: the worker's end first, since it must not get one after the other while
  * the census takes none. */
-static bool tell_page(struct place *p)
+static bool tell_page(struct place *p, bool fresh)
 {
     struct worker *w = p->worker;
     struct msg_counters counters = {w->slots, 0};
     struct msg_page page = {(uint32_t)w->place, (uint32_t)w->compartment->peer.uid,
-                            (uint32_t)w->compartment->peer.listener, w->slots};
+                            (uint32_t)w->compartment->peer.listener, w->slots, fresh};
     int writer, reader;
     bool told;
 
@@ -242,9 +244,10 @@ static bool tell_page(struct place *p)
 static bool tell_worker(const struct place *p)
 {
     const struct worker *w = p->worker;
-    struct msg_worker_state body = {(uint32_t)w->place, w->nclients, w->served,
-                                    (uint32_t)w->child->pid};
+    struct msg_worker_state body = {
+        (uint32_t)w->place, w->nclients, w->served, (uint32_t)w->child->pid, {0}};
 
+    limits_told(w->compartment->peer.uid, body.limits);
     return census_tell(MSG_WORKER_STATE, &body, NULL, NULL);
 }
 
@@ -260,7 +263,7 @@ bool clients_tell(void)
             continue;
         /* Each page that a worker has not even taken is memory, as with images. */
         if (p->worker != NULL && p->paged != census_edition() &&
-            (child_backlog(p->worker->child) || !tell_page(p))) {
+            (child_backlog(p->worker->child) || !tell_page(p, false))) {
             all = false;
             continue;
         }
@@ -274,6 +277,63 @@ bool clients_tell(void)
     if (!all)
         census_changed();
     return true;
+}
+
+/* ---- limits ---- */
+
+/* Connections are counted by compartments; those of one uid are few. */
+static bool may_connect(uid_t uid, const char **why)
+{
+    static char text[128];
+    unsigned most = policy_limit(monitor_policy, uid)->clients, count = 0;
+
+    for (const struct compartment *c = compartments; most > 0 && c != NULL; c = c->next)
+        if (c->peer.uid == uid)
+            count += c->clients;
+    if (most == 0 || count < most)
+        return true;
+    snprintf(text, sizeof text,
+             "it has %u connections on all sockets, and clients = %u in its limit section", count,
+             most);
+    *why = text;
+    return false;
+}
+
+static bool tell_pace(struct worker *w)
+{
+    w->pace_owed = !child_send(w->child, MSG_PACE, &w->pace, NULL, 0, NULL);
+    return !w->pace_owed;
+}
+
+bool clients_has_worker(uid_t uid)
+{
+    const struct worker *w = workers;
+
+    while (w != NULL && w->compartment->peer.uid != uid)
+        w = w->next;
+    return w != NULL;
+}
+
+void clients_pace(uid_t uid)
+{
+    struct msg_pace pace;
+    unsigned count = 0;
+
+    for (const struct worker *w = workers; w != NULL; w = w->next)
+        count += w->compartment->peer.uid == uid;
+    pace = limits_pace(uid, count);
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        if (w->compartment->peer.uid == uid && memcmp(&w->pace, &pace, sizeof pace) != 0) {
+            w->pace = pace;
+            tell_pace(w);
+        }
+}
+
+void clients_limits_changed(void)
+{
+    for (size_t i = 0; i < nplaces; i++)
+        if (places[i].worker != NULL)
+            place_news(i);
 }
 
 /* ---- grants ---- */
@@ -417,7 +477,7 @@ static void worker_writable(struct child *child)
 {
     struct worker *w = child->owner;
 
-    if (w->settling == SETTLE_OWED && !tell_reload(w))
+    if ((w->settling == SETTLE_OWED && !tell_reload(w)) || (w->pace_owed && !tell_pace(w)))
         return;
     for (size_t i = 0; i < monitor_policy->ntables; i++)
         if (!tell(w, i))
@@ -599,6 +659,7 @@ static void free_worker(struct worker *w)
     free(w->grants);
     free(w->clients);
     free(w);
+    clients_pace(c->peer.uid);
 }
 
 static void worker_message(struct child *child, const struct bridge_msg *msg);
@@ -677,7 +738,9 @@ static struct worker *start_worker(struct compartment *c)
     c->workers++;
     tell_limits(w);
     w->child->state = STATE_SERVE;
-    tell_page(&places[w->place]); /* before its first client, so that nothing is counted late */
+    clients_pace(c->peer.uid);
+    /* Before its first client, so that nothing is counted late. */
+    tell_page(&places[w->place], true);
     return w;
 }
 
@@ -949,7 +1012,8 @@ int client_accept(size_t listener, int listen_fd, uint64_t now)
     if (look_at(fd, &client))
         c = compartment_of(fd, listener, &client);
     /* Those of a worn worker count: there must be room where they go. */
-    if (c != NULL && c->clients < workers_most(c) * listen_of(c)->clients_per_worker)
+    if (c != NULL && may_connect(client.uid, &why) &&
+        c->clients < workers_most(c) * listen_of(c)->clients_per_worker)
         w = find_worker(c, now, true, &why);
     if (w != NULL && !pass_on(w, fd, &client, false)) {
         why = "its worker is too busy";

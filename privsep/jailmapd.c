@@ -458,6 +458,7 @@ static int time_to_wait(void)
     next = earlier(next, tables_tick(now));
     next = earlier(next, agents_tick(now));
     next = earlier(next, clients_tick(now));
+    next = earlier(next, limits_tick(now));
     next = earlier(next, listen_tick(now));
     next = earlier(next, reload_tick(now));
     next = earlier(next, notify_tick(now));

@@ -55,6 +55,12 @@ enum bridge_wall {
     WALL_ROOT = 32, /* the jail as the root of its mounts */
     WALL_LANDLOCK = 64
 };
+/* How a worker answers lookups. */
+enum bridge_pace { PACE_FREE, PACE_SLOW, PACE_RETRY };
+/* Limits on what a uid looks up, and what there is to say of one: its sum has reached it, for the
+ * first time or again; it is far below; it has been that for long enough. */
+enum bridge_limit { LIMIT_LOOKUPS, LIMIT_MISSES, LIMIT_KINDS };
+enum bridge_limit_news { LIMIT_BEGINS = 1, LIMIT_RESUMES, LIMIT_RESTS, LIMIT_ENDS };
 enum bridge_event {
     EVENT_DENIED = 1,  /* client asked again for a table that was denied; tail: its name */
     EVENT_TOO_LARGE,   /* client closed: request over the limit */
@@ -229,12 +235,14 @@ struct msg_page { /* a worker has taken that place; with what it counts on, to b
     uint32_t uid;
     uint32_t listener;
     uint32_t slots;
+    uint32_t fresh; /* 1: it begins to count; 0: it has counted elsewhere, and carries that over */
 };
 struct msg_worker_state {
     uint32_t place;
     uint32_t clients; /* now */
     uint32_t served;
     uint32_t pid;
+    uint32_t limits[LIMIT_KINDS]; /* of its uid, on all its workers together; 0: there is none */
 };
 struct msg_ended { /* nobody has that place */
     uint32_t place;
@@ -250,6 +258,19 @@ struct msg_settle {  /* the policy is another: denials are to be asked for anew 
 };
 struct msg_config {
     uint32_t zero;
+};
+struct msg_limit { /* counts: BEGINS and RESUMES: in the time of the limit; ENDS: since then */
+    uint64_t lookups, misses;
+    uint64_t limited; /* of these: were made to wait, or refused */
+    uint64_t seconds; /* ENDS: since it began */
+    uint32_t uid;
+    uint32_t limit; /* enum bridge_limit */
+    uint32_t news;  /* enum bridge_limit_news */
+    uint32_t zero;
+};
+struct msg_pace {
+    uint32_t pace;       /* enum bridge_pace */
+    uint32_t per_minute; /* PACE_SLOW: lookups that are answered */
 };
 
 /* name, number, from, to, fixed part, longest tail, descriptors, states in which it is legal */
@@ -293,6 +314,8 @@ struct msg_config {
     X(WORKER_STATE, 48, ROLE_MONITOR, ROLE_CENSUS, msg_worker_state, 0, 0, STATE_SERVE)            \
     X(ENDED, 49, ROLE_MONITOR, ROLE_CENSUS, msg_ended, 0, 0, STATE_SERVE)                          \
     X(ASKED, 50, ROLE_MONITOR, ROLE_CENSUS, msg_asked, 0, 1, STATE_SERVE)                          \
+    X(LIMIT, 51, ROLE_CENSUS, ROLE_MONITOR, msg_limit, 0, 0, STATE_SERVE)                          \
+    X(PACE, 52, ROLE_MONITOR, ROLE_WORKER, msg_pace, 0, 0, STATE_SERVE)                            \
     X(RECALL, 60, ROLE_MONITOR, ROLE_WORKER, msg_recall, 0, 0, STATE_SERVE)                        \
     X(SETTLE, 61, ROLE_MONITOR, ROLE_WORKER, msg_settle, 0, 0, STATE_SERVE)                        \
     X(SETTLED, 62, ROLE_WORKER, ROLE_MONITOR, msg_settle, 0, 0, STATE_SERVE | STATE_DRAIN)         \

@@ -276,6 +276,27 @@ bool clients_settled(void);
 /* Says what was held back until now; at the end. */
 void clients_stop(void);
 
+/* Has that uid a worker? */
+bool clients_has_worker(uid_t uid);
+/* Its workers are told how fast they may answer, if that has changed. */
+void clients_pace(uid_t uid);
+/* The policy's limits may have changed: the census is to hear of every worker again. */
+void clients_limits_changed(void);
+
+/* ---- limits on lookups (limits.c) ---- */
+
+/* What the census says of one. False: that is nothing that it can say. */
+bool limits_heard(const struct msg_limit *msg);
+/* How workers of that uid, of which there are so many, may answer. */
+struct msg_pace limits_pace(uid_t uid, unsigned workers);
+/* What the policy says of each limit, for the census. */
+void limits_told(uid_t uid, uint32_t limits[LIMIT_KINDS]);
+/* The policy may be another. */
+void limits_changed(void);
+/* There is no census: nobody is held to a limit until the next one has seen for itself. */
+void limits_unwatched(void);
+uint64_t limits_tick(uint64_t now);
+
 /* ---- listeners (listen.c) ---- */
 
 /* Takes what was inherited and binds every other socket of the policy; before priv_confine(). False

@@ -1,8 +1,8 @@
 /*
  * What jailmap-census may ask of the kernel. Entered by the census as its first act. Everything
  * else kills the process. What it maps of a file it can only read; sendto must not name an address,
- * and it can receive nothing but the monitor's messages: whoever asks for the status is not heard,
- * and the monitor hears nothing from it.
+ * and cannot pass a descriptor; and it can receive nothing but the monitor's messages: whoever asks
+ * for the status is not heard.
  */
 #include "privsep/profile.h"
 
@@ -16,7 +16,11 @@
 
 static const struct profile_rule rules[] = {
     {SCMP_SYS(recvmsg), 0, 2, {ON_BRIDGE, RECEIVING}, "bridge: what there is, and who asks"},
-    {SCMP_SYS(sendto), 0, 1, {SCMP_A4(SCMP_CMP_EQ, 0, 0)}, "answers to whoever asks"},
+    {SCMP_SYS(sendto),
+     0,
+     1,
+     {SCMP_A4(SCMP_CMP_EQ, 0, 0)},
+     "answers to whoever asks; bridge: limits"},
     {SCMP_SYS(poll), 0, 0, {{0}}, "waiting"},
     {SCMP_SYS(ppoll), 0, 0, {{0}}, "the same, where poll does not exist"},
     {SCMP_SYS(restart_syscall), 0, 0, {{0}}, "that, after SIGSTOP and SIGCONT"},

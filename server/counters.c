@@ -55,12 +55,22 @@ static void look(uint64_t *seen, const counter *c)
         *seen = now;
 }
 
-void counters_look(struct counters_seen *seen, const struct counters *page, uint32_t slots)
+bool counters_glance(struct counters_seen *seen, const struct counters *page)
 {
-    if (atomic_load_explicit(&page->magic, memory_order_relaxed) != COUNTERS_MAGIC)
-        return;
+    if (atomic_load_explicit(&page->magic, memory_order_acquire) != COUNTERS_MAGIC)
+        return false;
     look(&seen->requests, &page->requests);
     look(&seen->denied, &page->denied);
+    look(&seen->lookups, &page->lookups);
+    look(&seen->misses, &page->misses);
+    look(&seen->limited, &page->limited);
+    return true;
+}
+
+void counters_look(struct counters_seen *seen, const struct counters *page, uint32_t slots)
+{
+    if (!counters_glance(seen, page))
+        return;
     for (size_t i = 0; i <= slots; i++) {
         look(&seen->slots[i].hits, &page->slots[i].hits);
         look(&seen->slots[i].misses, &page->slots[i].misses);

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COUNTERS_MAGIC   0x316e636au /* version 1 */
+#define COUNTERS_MAGIC   0x326e636au /* version 2 */
 #define COUNTERS_SLOTS   65536u      /* more tables than these share the last slot */
 #define COUNTERS_BUCKETS 114
 
@@ -32,7 +32,10 @@ struct counters {
     counter magic;    /* 0: not written yet */
     counter requests; /* of any kind, well-formed or not */
     counter denied;   /* and those that the policy denies */
-    counter zero;
+    counter lookups;  /* in any table, and steps of a walk over one */
+    counter misses;   /* of these: the key is not there */
+    counter limited;  /* of these: were made to wait, or refused, by a limit */
+    counter zero[2];
     struct counters_slot slots[]; /* by the monitor's index of a table; then one for all others */
 };
 
@@ -59,7 +62,7 @@ struct counters_sum {
 };
 
 struct counters_seen {
-    uint64_t requests, denied;
+    uint64_t requests, denied, lookups, misses, limited;
     struct counters_sum slots[];
 };
 size_t counters_seen_size(uint32_t slots);
@@ -69,6 +72,9 @@ size_t counters_seen_size(uint32_t slots);
  * is ignored, and so is a page that is not one.
  */
 void counters_look(struct counters_seen *seen, const struct counters *page, uint32_t slots);
+
+/* The same of what stands before the slots. False: it is not a page, or not yet. */
+bool counters_glance(struct counters_seen *seen, const struct counters *page);
 
 /* Sums end at UINT64_MAX. */
 void counters_add(struct counters_sum *sum, const struct counters_sum *more);

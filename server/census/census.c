@@ -2,8 +2,9 @@
  * jailmap-census: adds up what the workers count, and answers who asks for the status. Started by
  * the monitor inside an empty chroot, without capabilities, with its bridge as descriptor 3. It may
  * read the pages of counters that the monitor gives it and write to the connections of those who
- * may ask, whom the monitor has chosen; it must never read from them, nor wait for one of them, and
- * it has nothing to say to the monitor.
+ * may ask, whom the monitor has chosen; it must never read from them, nor wait for one of them. To
+ * the monitor it says when a user reaches a limit on lookups and when that is over, and nothing
+ * else.
  */
 #include "server/census/census.h"
 
@@ -33,12 +34,17 @@ static struct asker {
 static struct census census;
 static _Alignas(8) char buf[BRIDGE_SMALL];
 
-static uint64_t now_ms(void)
+uint64_t census_now(void)
 {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+bool census_say(const struct msg_limit *limit)
+{
+    return bridge_send(BRIDGE_FD, MSG_LIMIT, limit, NULL, 0, NULL) == 0;
 }
 
 static void let_go(struct asker *a)
@@ -72,7 +78,7 @@ static void take_asker(int fd)
 
         if (a->fd >= 0)
             continue;
-        *a = (struct asker){.fd = fd, .until = now_ms() + PATIENCE};
+        *a = (struct asker){.fd = fd, .until = census_now() + PATIENCE};
         a->text = census_report(&census, &a->len);
         if (a->text == NULL)
             let_go(a); /* an answer without its end is none */
@@ -109,8 +115,8 @@ static void hear(void)
 /* Fills in what to wait for, an entry for each asker at its place. Returns for how long. */
 static int prepare(struct pollfd *fds)
 {
-    uint64_t now = now_ms();
-    int wait = -1;
+    uint64_t now = census_now(), look_at = watch_look(&census, now);
+    int wait = look_at == UINT64_MAX ? -1 : look_at > now ? (int)(look_at - now) : 0;
 
     fds[ASKERS] = (struct pollfd){.fd = BRIDGE_FD, .events = POLLIN};
     for (int i = 0; i < ASKERS; i++) {

@@ -1,7 +1,7 @@
 /*
- * What the parts of jailmap-census share: what the monitor has told of the daemon (state.c), and
- * the answer that is made of it (report.c). Runs in the census only, in an empty chroot. Must never
- * write a page of counters, nor wait for whoever asked.
+ * What the parts of jailmap-census share: what the monitor has told of the daemon (state.c), the
+ * answer that is made of it (report.c), and the limits on what users look up (watch.c). Runs in the
+ * census only, in an empty chroot. Must never write a page of counters, nor wait for whoever asked.
  */
 #ifndef JAILMAP_SERVER_CENSUS_CENSUS_H
 #define JAILMAP_SERVER_CENSUS_CENSUS_H
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "privsep/bridge.h"
+#include "server/census/limits.h"
 #include "server/counters.h"
 
 struct listener {
@@ -30,7 +31,7 @@ struct table {
 /* One uid on one listener. */
 struct compartment {
     uint32_t uid, listener;
-    uint64_t requests, denied;
+    uint64_t requests, denied, limited;
     struct counters_sum lookups; /* of all tables; of workers that are no more */
 };
 
@@ -41,6 +42,23 @@ struct worker {
     uint32_t since; /* the names that there were when it began */
     const struct counters *page;
     struct counters_seen *seen;
+    size_t watch; /* of its uid */
+    /* What watch.c has taken of its page, once there was something. */
+    bool marked;
+    struct lookups mark;
+    uint64_t limited;
+};
+
+/* One uid, with all its workers; stays a while without any. */
+struct watch {
+    bool used, told; /* its limits */
+    uint32_t uid;
+    unsigned workers;
+    uint32_t limits[LIMIT_KINDS];
+    struct lookups more; /* not in the windows yet */
+    uint64_t limited;
+    struct window windows[LIMIT_KINDS];
+    struct episode episodes[LIMIT_KINDS];
 };
 
 struct census {
@@ -56,6 +74,9 @@ struct census {
     size_t nworkers;
     struct compartment *compartments;
     size_t ncompartments;
+    struct watch *watches;
+    size_t nwatches;
+    uint64_t look_at;
     struct counters_sum
         others; /* lookups in tables that had no slot; of workers that are no more */
 };
@@ -75,6 +96,21 @@ bool census_counts_for(const struct census *census, const struct worker *w, size
 
 /* The compartment of a worker. NULL: out of memory. */
 struct compartment *census_compartment(struct census *census, uint32_t uid, uint32_t listener);
+
+/* A worker has its page, or leaves it; and what its uid's limits are. False: out of memory. */
+bool watch_worker(struct census *census, struct worker *worker, uint64_t now);
+void watch_ended(struct census *census, struct worker *worker);
+void watch_limits(struct census *census, const struct worker *worker, uint64_t now);
+/* Looks at every page and tells the monitor, if it is time for that. Returns when it will be, in
+ * monotonic milliseconds; UINT64_MAX: there is no limit. */
+uint64_t watch_look(struct census *census, uint64_t now);
+/* Since when that uid has reached a limit, in seconds since the epoch; 0: it keeps them all. */
+uint64_t watch_since(const struct census *census, uint32_t uid);
+
+/* Monotonic milliseconds. */
+uint64_t census_now(void);
+/* Tells the monitor. False: it does not take more now. */
+bool census_say(const struct msg_limit *limit);
 
 /* All that is known, as the text that server/census/report.c describes. The caller frees it; NULL:
  * out of memory. */

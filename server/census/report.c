@@ -7,7 +7,7 @@
  *     daemon VERSION PID SINCE NOW
  *     policy SINCE REASON              the last attempt to read it; no reason: it is in force
  *     listener PATH WORKERS CLIENTS MAX-USE                                           the limits
- *     compartment UID LISTENER REQUESTS DENIED HITS MISSES ERRORS
+ *     compartment UID LISTENER REQUESTS DENIED HITS MISSES ERRORS LIMITED LIMITED-SINCE
  *     worker PID UID LISTENER CLIENTS SERVED
  *     table NAME STATE SINCE LOADED GENERATION ENTRIES BYTES ANSWERED-BY HITS MISSES ERRORS
  *         NANOSECONDS TIMES REASON
@@ -40,7 +40,7 @@ static void report_daemon(FILE *out, const struct census *census)
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    fprintf(out, "jailmap-status 2\ndaemon\t%s\t%" PRIu32 "\t%" PRIu64 "\t%lld\n",
+    fprintf(out, "jailmap-status 3\ndaemon\t%s\t%" PRIu32 "\t%" PRIu64 "\t%lld\n",
             or_empty(census->version), census->daemon.pid, census->daemon.since,
             (long long)now.tv_sec);
     fprintf(out, "policy\t%" PRIu64 "\t%s\n", census->policy.since,
@@ -102,14 +102,16 @@ static void report_compartment(FILE *out, const struct census *census, const str
             continue;
         all.requests = counters_plus(all.requests, w->seen->requests);
         all.denied = counters_plus(all.denied, w->seen->denied);
+        all.limited = counters_plus(all.limited, w->seen->limited);
         for (size_t slot = 0; slot <= w->is.slots; slot++)
             counters_add(&all.lookups, &w->seen->slots[slot]);
     }
     fprintf(out,
             "compartment\t%" PRIu32 "\t%zu\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
-            "\t%" PRIu64 "\n",
+            "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\n",
             all.uid, listener_line(census, all.listener), all.requests, all.denied,
-            all.lookups.hits, all.lookups.misses, all.lookups.errors);
+            all.lookups.hits, all.lookups.misses, all.lookups.errors, all.limited,
+            watch_since(census, all.uid));
 }
 
 static void report_workers(FILE *out, const struct census *census)

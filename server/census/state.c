@@ -84,6 +84,7 @@ static void fold(struct census *census, struct worker *w)
     struct compartment *c = census_compartment(census, w->is.uid, w->is.listener);
 
     counters_look(w->seen, w->page, w->is.slots);
+    watch_ended(census, w);
     for (size_t i = 0; i <= w->is.slots; i++) {
         const struct counters_sum *sum = &w->seen->slots[i];
 
@@ -95,6 +96,7 @@ static void fold(struct census *census, struct worker *w)
     if (c != NULL) {
         c->requests = counters_plus(c->requests, w->seen->requests);
         c->denied = counters_plus(c->denied, w->seen->denied);
+        c->limited = counters_plus(c->limited, w->seen->limited);
     }
     munmap((void *)w->page, counters_size(w->is.slots));
     free(w->seen);
@@ -122,7 +124,8 @@ static bool take_page(struct census *census, const struct msg_page *page, int fd
                          .since = census->names,
                          .page = map,
                          .seen = calloc(1, counters_seen_size(page->slots))};
-    return w->seen != NULL && census_compartment(census, page->uid, page->listener) != NULL;
+    return w->seen != NULL && watch_worker(census, w, census_now()) &&
+           census_compartment(census, page->uid, page->listener) != NULL;
 }
 
 static bool take_table_state(struct census *census, const struct bridge_msg *msg)
@@ -222,10 +225,12 @@ bool census_hear(struct census *census, const struct bridge_msg *msg)
         return take_agent_state(census, msg);
     case MSG_PAGE:
         return take_page(census, &msg->body.PAGE, msg->fds[0]);
-    case MSG_WORKER_STATE: /* place, clients, served, pid */
+    case MSG_WORKER_STATE: /* place, clients, served, pid, limits */
         place = msg->body.WORKER_STATE.place;
-        if (place < census->nworkers && census->workers[place].used)
+        if (place < census->nworkers && census->workers[place].used) {
             census->workers[place].state = msg->body.WORKER_STATE;
+            watch_limits(census, &census->workers[place], census_now());
+        }
         return true;
     case MSG_ENDED: /* place */
         place = msg->body.ENDED.place;

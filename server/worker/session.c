@@ -18,6 +18,9 @@
 #define NOT_READING_MS 60000u        /* a client may take this long over each part of an answer */
 #define DENIED_TOLD    4             /* repeated denials reported for each connection */
 #define NO_TALLY       UINT32_MAX
+#define AHEAD_NS       UINT64_C(50000000) /* lookups of so much time may come at once */
+#define TURNS          64                 /* given until others are looked after */
+#define MINUTE_NS      UINT64_C(60000000000)
 
 struct buffer {
     char *ptr;
@@ -45,8 +48,10 @@ struct session {
     uint32_t tallied;               /* index of the table that it is a lookup in, or NO_TALLY */
     const struct table *last_table; /* spares the search by name; never one that is denied */
     struct cursor *cursors;
-    /* The request that is held back, if any: its table is to be decided, or its answer to come. */
-    enum { HOLD_NONE, HOLD_TABLE, HOLD_ANSWER } hold;
+    /* The request that is held back, if any: its table is to be decided, or its answer to come, or
+     * its turn. */
+    enum hold { HOLD_NONE, HOLD_TABLE, HOLD_ANSWER, HOLD_PACE } hold;
+    enum { NOT_LIMITED, LIMITED, HAS_TURN } turn; /* of the request in hand */
     struct pm_request held;
     char *held_key;
     struct table *held_table;
@@ -68,6 +73,11 @@ static struct session *dead_list;
 static struct buffer replies; /* answers of the session in hand */
 static uint64_t pending;      /* bytes of all buffers and held keys */
 static uint32_t wanted;       /* clients that the monitor wants back */
+
+/* How lookups are answered, and the sessions that wait for their turn, in order. */
+static struct msg_pace pace;
+static uint64_t turn_at; /* ns: the next lookup has its turn then, or a little sooner */
+static struct session *paced, **paced_end = &paced;
 
 /* A connection whose first request is received and decoded, and not answered yet. */
 static struct lane {
@@ -171,12 +181,23 @@ static void end_session(struct session *s)
     dead_list = s;
 }
 
+/* It does not wait for its turn any more. */
+static void leave_queue(const struct session *s)
+{
+    s->held_table->paced--;
+    session_unlink(&paced, s);
+    for (paced_end = &paced; *paced_end != NULL; paced_end = &(*paced_end)->next_waiter)
+        ;
+}
+
 static void close_session(struct session *s)
 {
     if (s->dead)
         return;
     if (s->hold == HOLD_TABLE)
         table_unwait(s->held_table, s);
+    if (s->hold == HOLD_PACE)
+        leave_queue(s);
     forget_held(s);
     end_session(s);
     tell_closed(s->client);
@@ -271,6 +292,8 @@ static void reply(struct session *s, const struct pm_request *req, enum pm_statu
     tally_reply(status);
     if (s->tallied != NO_TALLY)
         tally_lookup(s->tallied, status, s->since);
+    else if (req->op == PM_SEQUENCE && s->turn != NOT_LIMITED)
+        tally_step();
 }
 
 static const struct slice nothing = {"", 0};
@@ -368,8 +391,9 @@ static void answer_sequence(struct session *s, const struct pm_request *req, str
     }
 }
 
-/* Keeps the request until its table, or its answer, is there. */
-static void hold(struct session *s, const struct pm_request *req, struct table *table, bool answer)
+/* Keeps the request until its table, its answer or its turn is there. */
+static void hold(struct session *s, const struct pm_request *req, struct table *table,
+                 enum hold what)
 {
     char *key = NULL; /* stays so for an empty one */
 
@@ -385,12 +409,17 @@ static void hold(struct session *s, const struct pm_request *req, struct table *
     s->held.key.ptr = key;
     s->held_key = key;
     s->held_table = table;
-    s->hold = answer ? HOLD_ANSWER : HOLD_TABLE;
+    s->hold = what;
     if (s->out.len == 0) /* else the deadline is for reading what is out already */
-        set_deadline(s, answer ? answer_deadline() : 0);
-    if (!answer) {
+        set_deadline(s, what == HOLD_ANSWER ? answer_deadline() : 0);
+    if (what == HOLD_TABLE) {
         s->next_waiter = table->waiters;
         table->waiters = s;
+    } else if (what == HOLD_PACE) {
+        s->next_waiter = NULL;
+        table->paced++;
+        *paced_end = s;
+        paced_end = &s->next_waiter;
     }
 }
 
@@ -403,9 +432,9 @@ static void ask_agent(struct session *s, const struct pm_request *req, struct ta
     if (key.len > BRIDGE_DATA_MAX)
         reply_status(s, req, PM_NOKEY); /* longer than the name of any user or group can be */
     else if (table_query(table, id, key) == 0)
-        hold(s, req, table, true);
+        hold(s, req, table, HOLD_ANSWER);
     else if (errno == EAGAIN)
-        hold(s, req, table, false);
+        hold(s, req, table, HOLD_TABLE);
     else
         reply_status(s, req, PM_RETRY);
 }
@@ -451,19 +480,56 @@ static void answer_lookup(struct session *s, const struct pm_request *req, struc
         free(folded);
 }
 
+/* ---- pace ---- */
+
+/* Takes one turn, if there is one now. *wait: how long until then, in ns. */
+static bool take_turn(uint64_t *wait)
+{
+    uint64_t now = tally_clock();
+
+    *wait = turn_at > now + AHEAD_NS ? turn_at - now - AHEAD_NS : 0;
+    if (*wait > 0)
+        return false;
+    if (turn_at < now)
+        turn_at = now;
+    turn_at += MINUTE_NS / (pace.per_minute > 0 ? pace.per_minute : 1);
+    return true;
+}
+
+/* True if the lookup may be answered now. Else it has its answer, which says nothing of the table,
+ * or waits behind those that came before. */
+static bool has_turn(struct session *s, const struct pm_request *req, struct table *table)
+{
+    uint64_t wait;
+
+    if (pace.pace == PACE_FREE || s->turn == HAS_TURN ||
+        (pace.pace == PACE_SLOW && paced == NULL && take_turn(&wait))) {
+        s->turn = HAS_TURN; /* also if it has to wait for something else */
+        return true;
+    }
+    if (s->turn == NOT_LIMITED)
+        tally_limited();
+    s->turn = LIMITED;
+    if (pace.pace == PACE_RETRY)
+        reply_status(s, req, PM_RETRY);
+    else
+        hold(s, req, table, HOLD_PACE);
+    return false;
+}
+
 /* The one place where the state of a table becomes a status. */
 static void answer_from(struct session *s, const struct pm_request *req, struct table *table)
 {
     switch (table->state) {
     case TABLE_UNSENT:
-        hold(s, req, table, false);
+        hold(s, req, table, HOLD_TABLE);
         if (s->hold == HOLD_TABLE)
             table_ask(table, s->client);
         else
             table_unwait(table, s);
         return;
     case TABLE_ASKED:
-        hold(s, req, table, false);
+        hold(s, req, table, HOLD_TABLE);
         return;
     case TABLE_DENIED:
         s->last_denied = table->hash;
@@ -477,6 +543,8 @@ static void answer_from(struct session *s, const struct pm_request *req, struct 
     s->tallied = req->op == PM_LOOKUP ? table->index : NO_TALLY;
     if (req->op == PM_OPEN)
         reply(s, req, PM_OK, open_flags(table, req), nothing, nothing);
+    else if (!has_turn(s, req, table))
+        return;
     else if (req->op == PM_LOOKUP)
         answer_lookup(s, req, table, ASK_AGENT);
     else
@@ -489,6 +557,7 @@ static void answer(struct session *s, enum pm_result result, const struct pm_req
     struct table *table = (struct table *)s->last_table;
 
     s->tallied = NO_TALLY;
+    s->turn = NOT_LIMITED;
     if (result == PM_MALFORMED) {
         reply_status(s, req, PM_BAD);
         return;
@@ -837,6 +906,35 @@ void session_wake(struct session *list)
         list = s->next_waiter;
         decide_again(s);
     }
+}
+
+void sessions_pace(const struct msg_pace *fresh)
+{
+    pace = *fresh;
+    turn_at = 0;
+}
+
+int sessions_go_on(void)
+{
+    uint64_t wait;
+
+    for (int i = 0; paced != NULL; i++) {
+        struct session *s = paced;
+
+        if (i == TURNS)
+            return 0;
+        if (pace.pace == PACE_SLOW && !take_turn(&wait))
+            return (int)((wait + 999999) / 1000000);
+        if (pace.pace == PACE_SLOW)
+            s->turn = HAS_TURN;
+        paced = s->next_waiter;
+        if (paced == NULL)
+            paced_end = &paced;
+        s->held_table->paced--;
+        s->next_waiter = NULL;
+        session_wake(s);
+    }
+    return -1;
 }
 
 static void finish(struct session *s, enum pm_status status, struct slice value)

@@ -64,7 +64,7 @@ void tables_reap(void)
 static void evict_denied(void)
 {
     for (uint32_t ref = 0; ref < refs_used; ref++)
-        if (by_ref[ref] != NULL && by_ref[ref]->state == TABLE_DENIED) {
+        if (by_ref[ref] != NULL && by_ref[ref]->state == TABLE_DENIED && by_ref[ref]->paced == 0) {
             forget(by_ref[ref]);
             denied_count--;
             return;

@@ -34,6 +34,9 @@ static void carry_over(struct counters *to, const struct counters *from)
 {
     carry(&to->requests, &from->requests);
     carry(&to->denied, &from->denied);
+    carry(&to->lookups, &from->lookups);
+    carry(&to->misses, &from->misses);
+    carry(&to->limited, &from->limited);
     for (size_t i = 0; i <= slots; i++) {
         struct counters_slot *slot = &to->slots[i];
 
@@ -91,6 +94,19 @@ void tally_lookup(uint32_t table, enum pm_status status, uint64_t since)
                 : status == PM_NOKEY ? &slot->misses
                                      : &slot->errors,
                 1);
+    counter_add(&page->lookups, 1);
+    if (status == PM_NOKEY)
+        counter_add(&page->misses, 1);
     counter_add(&slot->nanoseconds, took);
     counter_add(&slot->buckets[counters_bucket(took)], 1);
+}
+
+void tally_step(void)
+{
+    counter_add(&page->lookups, 1);
+}
+
+void tally_limited(void)
+{
+    counter_add(&page->limited, 1);
 }

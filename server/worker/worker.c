@@ -184,6 +184,9 @@ static void bridge_readable(void)
         case MSG_COUNTERS: /* slots; the page */
             tally_share(msg.fds[0], msg.body.COUNTERS.slots);
             break;
+        case MSG_PACE: /* how lookups are answered, how many in a minute */
+            sessions_pace(&msg.body.PACE);
+            break;
         case MSG_TABLE: /* ref, kind, flags, features, what answers, limit, index; image or link */
             table_granted(&msg.body.TABLE, msg.fds[0]);
             break;
@@ -243,7 +246,12 @@ int main(void)
         return EXIT_FAILURE;
     for (;;) {
         bool timed = tick_soon || sessions_timed() > 0, more = tables_shed();
-        int n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, more ? 0 : timed ? TICK_MS : -1);
+        int wait = sessions_go_on(), n;
+
+        timed |= sessions_timed() > 0;
+        if (more || (timed && (wait < 0 || wait > TICK_MS)))
+            wait = more ? 0 : TICK_MS;
+        n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, wait);
 
         if (n < 0 && errno != EINTR)
             return EXIT_FAILURE;

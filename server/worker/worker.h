@@ -60,6 +60,10 @@ uint64_t tally_clock(void);
 void tally_reply(enum pm_status status);
 /* It was a lookup, complete at `since`, in the table of that index: the monitor's. */
 void tally_lookup(uint32_t table, enum pm_status status, uint64_t since);
+/* A step of a walk over a table was answered. */
+void tally_step(void);
+/* A lookup is made to wait, or refused, by a limit. */
+void tally_limited(void);
 
 /* ---- tables (tables.c) ---- */
 
@@ -86,6 +90,7 @@ struct table {
     bool has_image;
     uint32_t generation; /* counts the images, so that a cursor knows its own */
     struct image image;
+    unsigned paced;          /* sessions whose lookup in it waits for its turn */
     struct session *waiters; /* sessions whose held request is to be answered anew */
     uint32_t hash;
     struct table *next_in_bucket;
@@ -134,6 +139,11 @@ void session_start(int fd, uint32_t client, bool greeted);
 void sessions_drain(uint32_t clients);
 /* Try again what could not be handed over. */
 void sessions_hand_back(void);
+/* How lookups are answered from now on. */
+void sessions_pace(const struct msg_pace *pace);
+/* Answers those whose turn it is. Returns in how many ms it will be the next one's; -1: nobody
+ * waits. */
+int sessions_go_on(void);
 void session_ready(struct session *session, uint32_t events);
 /*
  * The same for up to SESSIONS_AT_ONCE connections that are readable and nothing else. Requests are

@@ -179,6 +179,13 @@ static void check_policy(const struct policy *policy)
         check_listen(&policy->listens[i]);
     for (size_t i = 0; i < policy->ntables; i++)
         check_table(&policy->tables[i]);
+    for (size_t i = 0; i < policy->nlimits; i++) {
+        const struct policy_limit *l = &policy->limits[i];
+
+        CHECK(l->clients <= 1000000 && l->lookups_per_second <= 10000000 &&
+                  l->misses_per_minute <= 600000000 && l->action <= ACTION_RETRY,
+              "a limit of limit \"%s\"", l->title);
+    }
     for (size_t i = 0; i < policy->nallows; i++)
         check_decisions(policy, &policy->allows[i]);
     if (policy_standing(policy, &stranger) != STANDING_NONE)

@@ -71,4 +71,18 @@ void *__wrap_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offs
     return map;
 }
 
-const struct attempt own_attempts[] = {{NULL, NULL}};
+/* "UID LIMIT NEWS": well-formed, and a lie. */
+static long lie(struct order *o)
+{
+    struct msg_limit body = {.lookups = UINT64_MAX,
+                             .misses = UINT64_MAX,
+                             .limited = UINT64_MAX,
+                             .seconds = UINT64_MAX,
+                             .uid = (uint32_t)o->numbers[0],
+                             .limit = (uint32_t)o->numbers[1],
+                             .news = (uint32_t)o->numbers[2]};
+
+    return bridge_send(BRIDGE_FD, MSG_LIMIT, &body, NULL, 0, NULL);
+}
+
+const struct attempt own_attempts[] = {{"lie", lie}, {NULL, NULL}};

@@ -1,5 +1,5 @@
 """A census that what it is told has taken over: what it tries to reach, and what it tells the
-monitor, which hears nothing from it.
+monitor, which hears nothing from it but of limits.
 
 The reason why a table fails is told to the census, and a link says what is in it; with it the order.
 A census that dies is followed by another after a second, so the attempts take turns among several
@@ -11,12 +11,14 @@ import os
 import re
 import socket
 
+import arena
 import case
 from case import SandboxCase, add_system_tests
 from harness import workspace
 from waiting import wait_for
 
 DAEMONS = 8
+NOBODY = 54321  # a uid that no client has
 
 
 def first_words(place):
@@ -89,8 +91,29 @@ class CensusCase(SandboxCase):
 class FilteredTest(CensusCase):
     """System calls of a census as it is."""
 
+    def test_lies(self):
+        """A census tells of limits that nobody has reached: of a uid without a worker nothing comes
+        of that, and of another one line of the log, as long as the policy says no more."""
+        daemons = [place.daemon for place, _, _ in self.places]
+        marks = [daemon.mark() for daemon in daemons]
+        for _ in range(DAEMONS):
+            self.assertEqual(self.order(f"lie {NOBODY} 1 1"), "done: 0")
+        for _ in range(DAEMONS):
+            self.assertEqual(self.order(f"lie {arena.BYSTANDER} 1 1"), "done: 0")
+        for daemon, mark in zip(daemons, marks):
+            daemon.wait_log(rf"limit reached by uid {arena.BYSTANDER}: misses-", since=mark)
+        for _ in range(DAEMONS):
+            self.assertEqual(self.order(f"lie {arena.BYSTANDER} 1 2"), "done: 0")
+        for _ in range(DAEMONS):
+            self.assertEqual(self.order(f"lie {arena.BYSTANDER} 1 4"), "done: 0")
+        for daemon, mark in zip(daemons, marks):
+            daemon.wait_log(rf"limit kept again by uid {arena.BYSTANDER}: misses-", since=mark)
+            self.assertEqual(len(re.findall("limit ", daemon.log(mark))), 2)
+        self.outcome = "one line when it begins, and one when it ends"
+
     def test_any_message(self):
-        """A census sends the monitor any message; its filter has no call for that."""
+        """A census sends the monitor a message with the call that could pass a descriptor; its
+        filter does not have it."""
         self.outcome = self.order("malformed 10")
         self.assertIn("killed by its sandbox", self.outcome)
 
@@ -110,6 +133,13 @@ class BareTest(CensusCase):
             lambda: place.daemon.table_facts(place.tables["bystander"])["lookups"] > 0,
             "what the bystander has asked to be counted",
         )
+
+
+    def test_no_such_limit(self):
+        """A census that was taken over, without its filter, tells of a limit that there is not; the
+        monitor ends it."""
+        self.outcome = self.order("malformed 51", ended=True)
+        self.assertIn("it speaks of a limit that there is not", self.outcome)
 
 
 def add_messages():

@@ -410,7 +410,7 @@ class FormsTest(StatusCase):
             self.assertEqual(len(columns), 1, block)
             self.assertGreaterEqual(columns.pop(), 5)
         self.assertRegex(blocks[1][1], rf"^{re.escape(self.daemon.socket)} +1 +1 ")
-        self.assertRegex(blocks[2][1], r"^root +0 .* 1/\d+ +1/\d+ +3 +0 +2 +1 +0$")
+        self.assertRegex(blocks[2][1], r"^root +0 .* 1/\d+ +1/\d+ +3 +0 +2 +1 +0 +0 +no$")
         self.assertRegex(
             blocks[3][1],
             rf"^{re.escape(self.good)} +current +\d{{4}}-\S+ \S+ +1 +10 .* 3 +2 +1 +0 +\S+us +\S+us +"

@@ -144,6 +144,7 @@ static void forget(void)
     free(census.listeners);
     free(census.workers);
     free(census.compartments);
+    free(census.watches);
     free(census.version);
     free(census.policy_failure);
     memset(&census, 0, sizeof census);
@@ -376,7 +377,7 @@ static bool parses(const char *bytes, size_t len)
     return good;
 }
 
-#define HEAD  "jailmap-status 2\ndaemon\t1\t2\t3\t4\npolicy\t5\t\n"
+#define HEAD  "jailmap-status 3\ndaemon\t1\t2\t3\t4\npolicy\t5\t\n"
 #define TABLE "table\tx\tcurrent\t1\t2\t3\t4\t5\timage\t6\t7\t8\t9\t"
 
 static void refuses(void)
@@ -392,7 +393,7 @@ static void refuses(void)
         "\n",
         "end\n",
         "jailmap-status 1\nend\n",
-        "jailmap-status 2\nend\n",
+        "jailmap-status 3\nend\n",
         HEAD,
         HEAD "end",
         HEAD "end\nmore\n",
@@ -408,7 +409,8 @@ static void refuses(void)
         HEAD TABLE "\t\x1b[2J\nend\n",
         HEAD TABLE "\t\xc3\xa9\nend\n",
         HEAD "worker\t1\t2\t0\t3\t4\nend\n",
-        HEAD "compartment\t1\t0\t0\t0\t0\t0\t0\nend\n",
+        HEAD "compartment\t1\t0\t0\t0\t0\t0\t0\t0\t0\nend\n",
+        HEAD "listener\t/x\t1\t2\t3\ncompartment\t1\t0\t0\t0\t0\t0\t0\nend\n",
         HEAD "agent\t0\t1\t1\t1\t\nend\n",
         HEAD "agent\t18446744073709551615\t1\t1\t1\t\nend\n",
     };

@@ -218,13 +218,16 @@ static const char full[] =
     "    owner = \"77\"\n"                                                               /* 17 */
     "    reveal = all  symlinks = follow  load-time = 9  load-memory = 64  image-size = 5\n" /* 18
                                                                                               */
-    "}\n"                                                                       /* 19 */
-    "table \"unix:group.byname\" { }\n"                                         /* 20 */
-    "allow \"postfix\" { tables = {\"unix:passwd.byname\",\n"                   /* 21 */
-    "    \"btree:/etc/postfix/virtual\"} }\n"                                   /* 22 */
-    "allow \"root\" { tables = {\"*\"} }\n"                                     /* 23 */
-    "allow \"4711\" { tables = {} }\n" /* a number is a uid, not a name */      /* 24 */
-    "allow nobody { tables = {\"hash:/etc/aliases\", \"hash:/etc/aliases\"} }"; /* 25, no newline */
+    "}\n"                                                                  /* 19 */
+    "table \"unix:group.byname\" { }\n"                                    /* 20 */
+    "allow \"postfix\" { tables = {\"unix:passwd.byname\",\n"              /* 21 */
+    "    \"btree:/etc/postfix/virtual\"} }\n"                              /* 22 */
+    "allow \"root\" { tables = {\"*\"} }\n"                                /* 23 */
+    "allow \"4711\" { tables = {} }\n" /* a number is a uid, not a name */ /* 24 */
+    "limit \"*\" { misses-per-minute = 600 }\n"
+    "limit postfix { clients = 20 lookups-per-second = 3 action = slow }\n"
+    "limit \"4711\" { action = retry }\n"
+    "allow nobody { tables = {\"hash:/etc/aliases\", \"hash:/etc/aliases\"} }"; /* 28, no newline */
 
 static void check_full_listens(const struct policy *p)
 {
@@ -269,6 +272,20 @@ static void check_full_tables(const struct policy *p)
           t[2].place.line);
 }
 
+static void check_full_limits(const struct policy *p)
+{
+    const struct policy_limit *l = policy_limit(p, 105);
+
+    REQUIRE(p->nlimits == 3, "%zu limits", p->nlimits);
+    CHECK(l->clients == 20 && l->lookups_per_second == 3 && l->misses_per_minute == 0 &&
+              l->action == ACTION_SLOW,
+          "limits of postfix");
+    CHECK(policy_limit(p, 4711)->action == ACTION_RETRY, "limits of 4711");
+    l = policy_limit(p, 0);
+    CHECK(l->misses_per_minute == 600 && l->clients == 0 && l->action == ACTION_AUDIT,
+          "limits of every user");
+}
+
 static void check_full_allows(const struct policy *p)
 {
     static const struct {
@@ -306,6 +323,7 @@ static void full_file(void)
     check_full_listens(p);
     check_full_tables(p);
     check_full_allows(p);
+    check_full_limits(p);
     policy_free(p);
 }
 
@@ -355,6 +373,7 @@ static void bounds_of_numbers(void)
 {
     static const char listen[] = "listen \"/s\" {\n %s = %ld }\n",
                       table[] = "listen \"/s\" { } table \"hash:/t\" {\n %s = %ld }\n",
+                      limit[] = "listen \"/s\" { }\nlimit \"*\" { %s = %ld }\n",
                       outside[] = "listen \"/s\" { }\n%s = %ld\n";
     static const struct {
         const char *text, *name;
@@ -371,6 +390,9 @@ static void bounds_of_numbers(void)
         {table, "load-time", 1, 86400},
         {table, "load-memory", 16, 1048576},
         {table, "image-size", 1, 4095},
+        {limit, "clients", 1, 1000000},
+        {limit, "lookups-per-second", 1, 10000000},
+        {limit, "misses-per-minute", 1, 600000000},
     };
 
     for (size_t i = 0; i < COUNT(ranges); i++) {
@@ -1113,6 +1135,18 @@ static void columns(void)
         {"listen \"/s\" { }\nallow \"root\" { tables = {\"*\", \"hash:/t\"} }",
          ":2:31: allow \"root\" names"},
         {"listen \"/s\" { mode 0600 }", ":1:20: \"0600\" stands here; = behind mode is expected"},
+        {"limit root { clients = 0 }",
+         ":1:24: clients = 0 is out of range; 1 to 1000000, or no such line for no limit, is "
+         "expected"},
+        {"limit root { action = deny }",
+         ":1:23: action = \"deny\" is not known; audit, slow or retry is expected"},
+        {"limit \"@root\" { }",
+         ":1:7: limit \"@root\" names a group; a user, or * for each user, is expected"},
+        {"limit nosuch { }", ":1:7: unknown user \"nosuch\""},
+        {"limit \"*\" { }\nlimit \"*\" { }", ":2:7: duplicate limit \"*\"; the first is in "},
+        {"limit root { }\nlimit \"0\" { }",
+         ":2:7: limit \"0\" and limit \"root\" in /etc/jailmapd.conf:1 are the same uid 0; one "
+         "section for both is expected"},
         {"listen \"/s\" { mode = }", ":1:22: } stands here; a value is expected"},
         {"listen \"/s\" mode = 0600 }",
          ":1:13: \"mode\" stands here; { behind the title of the listen section is expected"},
@@ -1264,6 +1298,7 @@ static void there_and_back(void)
     check_full_listens(q);
     check_full_tables(q);
     check_full_allows(q);
+    check_full_limits(q);
     CHECK_TEXT(q->listens[1].place.file, "/etc/jailmapd.conf", "file");
     free(text);
     free(again);

@@ -27,7 +27,8 @@ struct unit_suite {
 
 extern const struct unit_suite attr_suite, proxymap_suite, bridge_suite, config_suite, decide_suite,
     adopt_suite, open_suite, image_suite, cdb_source_suite, db_pages_suite, texthash_suite,
-    inline_suite, unix_suite, import_suite, key_limit_suite, approvals_suite, census_suite;
+    inline_suite, unix_suite, import_suite, key_limit_suite, approvals_suite, census_suite,
+    limits_suite;
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
