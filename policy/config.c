@@ -568,8 +568,9 @@ static bool begin_listen(struct reading *r)
         return false;
     if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
         return complain(r, &r->words.spot,
-                        "listen \"%s\" is longer than the %zu bytes of a socket's name", path,
-                        sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
+                        "listen \"%s\" is longer than the %zu bytes of a socket's name; a "
+                        "shorter path is expected",
+                        path, sizeof((struct sockaddr_un *)NULL)->sun_path - 1);
     for (size_t i = 0; i < policy->nlistens; i++)
         if (strcmp(policy->listens[i].path, path) == 0)
             return duplicate(r, "listen", &policy->listens[i].place);
@@ -963,7 +964,8 @@ static bool read_file(struct reading *r, const char *name, const char *shown,
     else if (text != NULL)
         good = read_text(r, text, size, file);
     else
-        complain(r, from, "%s is not read: %s", shown, fd < 0 ? why : strerror(errno));
+        complain(r, from, "%s%snot read: %s", from->line > 0 ? shown : "",
+                 from->line > 0 ? " is " : "", fd < 0 ? why : strerror(errno));
     if (fd >= 0)
         close(fd);
     free(text);
