@@ -20,8 +20,12 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-#define PENDING_BASE   (UINT64_C(128) << 20) /* max-pending, and 16 of the longest requests */
-#define SIZE_MOST      ((size_t)16 << 20)    /* of one file */
+#define PENDING_BASE (UINT64_C(128) << 20) /* max-pending, and 16 of the longest requests */
+#define SIZE_MOST    ((size_t)16 << 20)    /* of one file */
+/* Far beyond what anybody writes; but what a reader reports must not keep the monitor busy. */
+#define SECTIONS_MOST  65536u              /* of one kind */
+#define MENTIONS_MOST  (1u << 20)          /* of tables and listeners in allow sections */
+#define WORK_MOST      (UINT64_C(1) << 31) /* comparisons of these with the tables */
 #define FRAGMENTS_MOST 4096
 #define OPTIONS_MOST   32 /* of one section */
 #define FOUND_MAX      80
@@ -334,8 +338,14 @@ static bool take_word(struct reading *r, const struct config_option *o, bool *se
 
 static bool grow(struct reading *r, void *array, size_t n, size_t size)
 {
-    void *grown = realloc(*(void **)array, (n + 1) * size);
+    void *grown;
 
+    if (n >= SECTIONS_MOST)
+        return complain(r, &r->words.spot,
+                        "more than %u sections of a kind, or words in one; fewer "
+                        "are expected",
+                        SECTIONS_MOST);
+    grown = realloc(*(void **)array, (n + 1) * size);
     if (grown == NULL)
         return out_of_memory(r);
     *(void **)array = grown;
@@ -345,8 +355,12 @@ static bool grow(struct reading *r, void *array, size_t n, size_t size)
 
 static bool mention(struct reading *r, bool is_listen)
 {
-    struct mention *grown = realloc(r->mentions, (r->nmentions + 1) * sizeof *grown);
+    struct mention *grown;
 
+    if (r->nmentions >= MENTIONS_MOST)
+        return complain(r, &r->words.spot,
+                        "more than %u names in allow sections; fewer are expected", MENTIONS_MOST);
+    grown = realloc(r->mentions, (r->nmentions + 1) * sizeof *grown);
     if (grown == NULL)
         return out_of_memory(r);
     r->mentions = grown;
@@ -1152,6 +1166,11 @@ static bool finish(struct reading *r)
     struct policy *policy = r->policy;
     struct policy_place nowhere = {policy->files[0], 0, 0};
 
+    if ((uint64_t)(policy->nallows + r->nmentions) * (policy->ntables + policy->nlistens) >
+        WORK_MOST)
+        return complain(r, &nowhere,
+                        "too many allow sections and names in them for so many tables; "
+                        "\"*\" or \"TYPE:*\" for many is expected");
     for (size_t i = 0; i < policy->nallows; i++) {
         policy->allows[i].tables = calloc(policy->ntables + 1, sizeof *policy->allows[i].tables);
         if (policy->allows[i].tables == NULL)

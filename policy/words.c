@@ -55,7 +55,7 @@ static bool obey(struct words *w)
     line[len] = '\0';
     for (int i = 0; i < 3; i++)
         number[i] = strtoul(rest, &rest, 10);
-    if (strncmp(rest, " \"", 2) != 0 || number[0] > INT_MAX || number[2] > UINT_MAX)
+    if (strncmp(rest, " \"", 2) != 0 || number[0] > INT_MAX / 2 || number[2] > UINT_MAX)
         return wrong(w, "a #line that says nothing");
     rest += 2;
     quote = strrchr(rest, '"');
@@ -64,7 +64,9 @@ static bool obey(struct words *w)
     w->at = newline + 1;
     w->here.file = w->keep_file(w->context, rest);
     w->here.line = (int)number[0];
-    w->here.column = (int)number[1];
+    /* The title's, less the name of its section: it may be a little before the line. */
+    w->here.column =
+        (long)number[1] > INT_MAX / 2 || (long)number[1] < -64 ? 1 : (int)(long)number[1];
     w->id = (unsigned)number[2];
     return w->here.file != NULL || wrong(w, "out of memory");
 }

@@ -18,6 +18,7 @@
 #include "policy/adopt.h"
 #include "privsep/monitor.h"
 #include "proto/proxymap.h"
+#include "server/counters.h"
 
 #define IDLE_MS         100000 /* a worker without clients ends after this */
 #define BACKOFF_MIN_MS  100    /* after a worker that died young, doubled each time */
@@ -321,6 +322,8 @@ void clients_pace(uid_t uid)
 
     for (const struct worker *w = workers; w != NULL; w = w->next)
         count += w->compartment->peer.uid == uid;
+    if (count == 0)
+        return;
     pace = limits_pace(uid, count);
     for (struct worker *w = workers; w != NULL; w = w->next)
         if (w->compartment->peer.uid == uid && memcmp(&w->pace, &pace, sizeof pace) != 0) {
@@ -728,7 +731,8 @@ static struct worker *start_worker(struct compartment *c)
         return NULL;
     }
     w->compartment = c;
-    w->slots = (uint32_t)monitor_policy->ntables;
+    w->slots = (uint32_t)(monitor_policy->ntables < COUNTERS_SLOTS ? monitor_policy->ntables
+                                                                   : COUNTERS_SLOTS);
     w->idle_since = monitor_now();
     w->again_at = w->settle_by = w->end_by = NEVER;
     w->most = l->clients_per_worker;

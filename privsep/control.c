@@ -55,6 +55,8 @@ static const char *show_status(int *fd, const struct ucred *peer)
     return census_asked(*fd, peer->uid) ? NULL : "the census is not ready; try again";
 }
 
+static int shown = -1; /* one for all who ask for the same policy */
+
 /* The policy in force as a text that nobody can change. -1: it cannot be made. */
 static int policy_memory(void)
 {
@@ -93,18 +95,25 @@ static const char *show_policy(int *fd, const struct ucred *peer)
                         .msg_control = control.space,
                         .msg_controllen = sizeof control.space};
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(&mh);
-    int memory = policy_memory();
 
     (void)peer;
-    if (memory < 0)
+    if (shown < 0)
+        shown = policy_memory();
+    if (shown < 0)
         return "there is no memory for it; try again";
     cmsg->cmsg_level = SOL_SOCKET;
     cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof memory);
-    memcpy(CMSG_DATA(cmsg), &memory, sizeof memory);
+    cmsg->cmsg_len = CMSG_LEN(sizeof shown);
+    memcpy(CMSG_DATA(cmsg), &shown, sizeof shown);
     sendmsg(*fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-    close(memory);
     return NULL;
+}
+
+void control_policy_changed(void)
+{
+    if (shown >= 0)
+        close(shown);
+    shown = -1;
 }
 
 static void end_asker(struct asker *a)

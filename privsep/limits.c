@@ -155,7 +155,7 @@ struct msg_pace limits_pace(uid_t uid, unsigned workers)
         return (struct msg_pace){PACE_FREE, 0};
     if (l->action == ACTION_RETRY)
         return (struct msg_pace){PACE_RETRY, 0};
-    return (struct msg_pace){PACE_SLOW, most > workers ? most / workers : 1};
+    return (struct msg_pace){PACE_SLOW, workers > 0 && most > workers ? most / workers : 1};
 }
 
 void limits_changed(void)

@@ -237,6 +237,8 @@ uint64_t census_tick(uint64_t now);
 /* Before priv_confine(). False with a message in why. */
 bool control_bind(char *why, size_t len);
 bool control_start(void);
+/* Another is in force. */
+void control_policy_changed(void);
 uint64_t control_tick(uint64_t now);
 void control_stop(void);
 

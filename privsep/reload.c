@@ -109,6 +109,7 @@ static void change_over(struct policy *next)
     agents_let_go();
     listen_reload(old);
     census_policy("");
+    control_policy_changed();
     policy_free((struct policy *)old);
     phase = SETTLING;
 }

@@ -59,6 +59,7 @@ struct watch {
     uint64_t limited;
     struct window windows[LIMIT_KINDS];
     struct episode episodes[LIMIT_KINDS];
+    bool anew[LIMIT_KINDS]; /* it is to be said again: a worker has come that may not know of it */
 };
 
 struct census {

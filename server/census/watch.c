@@ -56,6 +56,8 @@ bool watch_worker(struct census *census, struct worker *worker, uint64_t now)
         *w = (struct watch){.used = true, .uid = worker->is.uid};
         begin(w, now);
     }
+    for (unsigned k = 0; k < LIMIT_KINDS; k++)
+        w->anew[k] = w->episodes[k].on;
     w->workers++;
     worker->watch = (size_t)(w - census->watches);
     worker->marked = worker->is.fresh != 0;
@@ -127,8 +129,13 @@ static void judge(struct watch *w, enum bridge_limit limit, uint64_t now)
         next.limited = 0;
         next.since = (uint64_t)time(NULL);
     }
-    if (news == 0 || tell(w, limit, news, &next, now))
+    /* The monitor has no use for what it hears of a uid that has no worker at the moment. */
+    if (news == 0 && w->anew[limit] && next.on)
+        news = LIMIT_RESUMES;
+    if (news == 0 || tell(w, limit, news, &next, now)) {
         w->episodes[limit] = next;
+        w->anew[limit] = false;
+    }
 }
 
 static void look(struct watch *w, uint64_t now)

@@ -1016,8 +1016,16 @@ void session_forget(const struct table *table)
             s->last_table = NULL;
         if (table->state == TABLE_DENIED)
             forget_cursor(s, table);
-        if (s->hold == HOLD_ANSWER && s->held_table == table)
+        if (s->held_table != table)
+            continue;
+        /* Who waits for its turn with a table that is denied has nothing to wait for, and the table
+         * may be freed. */
+        if (s->hold == HOLD_PACE && table->state == TABLE_DENIED) {
+            leave_queue(s);
             decide_again(s);
+        } else if (s->hold == HOLD_ANSWER) {
+            decide_again(s);
+        }
     }
 }
 

@@ -393,12 +393,21 @@ def entries(count, prefix="key", value="value"):
     return "".join(f"{prefix}{number} {value}{number}\n" for number in range(count))
 
 
-def config_text(runtime, *, tables=(), allow=None, listen=None, user=JAIL_USER, libexec=None):
+def config_text(
+    runtime,
+    *,
+    tables=(),
+    allow=None,
+    listen=None,
+    user=JAIL_USER,
+    libexec=None,
+    limited=False,
+):
     """The text of a jailmapd.conf.
 
     tables: names, or (name, {option: value}) pairs. allow: {who: [names]}, or {who: {option:
     value}}, default root everything. listen: {path: {option: value}}. A value that is a list is
-    one in the file.
+    one in the file. limited: what a file without limit sections has holds.
     """
 
     def option(name, value):
@@ -430,7 +439,8 @@ def config_text(runtime, *, tables=(), allow=None, listen=None, user=JAIL_USER, 
             + " ".join(option(*item).strip() for item in options.items())
             + " }\n"
         )
-    return text
+    # What tests do to a daemon would be news to an administrator; test_enumeration.py looks at it.
+    return text if limited else text + 'limit "*" { }\n'
 
 
 class Jailmapd:
@@ -456,6 +466,7 @@ class Jailmapd:
         socket_options=None,
         libexec=None,
         text=None,
+        limited=False,
     ):
         self.directory = workspace().directory(name)
         self.runtime = os.path.join(self.directory, "run")
@@ -466,7 +477,12 @@ class Jailmapd:
             self.socket = next(iter(listen))
         if text is None:
             text = config_text(
-                self.runtime, tables=tables, allow=allow, listen=listen, libexec=libexec
+                self.runtime,
+                tables=tables,
+                allow=allow,
+                listen=listen,
+                libexec=libexec,
+                limited=limited,
             )
         self.config = Workspace.write(self.directory, "jailmapd.conf", text)
         self.log_path = os.path.join(self.directory, "stderr")

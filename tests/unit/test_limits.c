@@ -226,7 +226,9 @@ static void sums_up_by_uid(void)
     ended(0); /* what it counted at the end is not lost */
     worker(0, 10, true, 0, 100);
     count(0, 1, 0, 0);
-    pass(59000);
+    pass(250); /* the monitor may not know it of this one: it may have had none for a while */
+    expect("a worker that is new", LIMIT_RESUMES, LIMIT_MISSES, 10, 105 + 8 + 1, 101, 3);
+    pass(58750);
     expect("the burst is over", LIMIT_RESTS, LIMIT_MISSES, 10, 10, 2, 3);
     pass(60000);
     expect("and has been", LIMIT_ENDS, LIMIT_MISSES, 10, 105 + 8 + 1, 101, 3);
@@ -329,7 +331,7 @@ static void whose_limits(void)
     CHECK(policy_limit(&policy, 11)->misses_per_minute == 0, "an empty one replaces what is usual");
     policy.nlimits = 0;
     l = policy_limit(&policy, 0);
-    CHECK(l->misses_per_minute == 1000 && l->action == ACTION_AUDIT && l->clients == 0 &&
+    CHECK(l->misses_per_minute == 60000 && l->action == ACTION_AUDIT && l->clients == 0 &&
               l->lookups_per_second == 0,
           "what is usual");
 }
