@@ -182,13 +182,13 @@ static void control_ready(struct watched *self, uint32_t events);
 static struct control {
     struct watched io;
     const char *name;
-    bool group; /* members of control-group may, too; else root alone */
     command *run;
+    bool group; /* members of control-group may, too; else root alone */
     bool bound;
-} controls[] = {{{-1, control_ready}, "control.status", true, show_status, false},
-                {{-1, control_ready}, "control.policy", true, show_policy, false},
-                {{-1, control_ready}, "control.reload", false, reload, false},
-                {{-1, control_ready}, "control.stop", false, stop, false}};
+} controls[] = {{{-1, control_ready}, "control.status", show_status, true, false},
+                {{-1, control_ready}, "control.policy", show_policy, true, false},
+                {{-1, control_ready}, "control.reload", reload, false, false},
+                {{-1, control_ready}, "control.stop", stop, false, false}};
 
 #define CONTROLS (sizeof controls / sizeof controls[0])
 
