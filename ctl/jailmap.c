@@ -32,7 +32,8 @@ static const struct command {
     {"reload", ctl_reload, "reload [-d DIR]"},
     {"stop", ctl_stop, "stop [-d DIR]"},
     {"sandbox", ctl_sandbox, "sandbox [-a] [-d DIR]"},
-    {"import", run_import, "import [-c DIR] [-l SOCKET | --diff [-d DIR | -f FILE]] "
+    {"import", run_import,
+     "import [-c DIR] [-l SOCKET | --diff [-d DIR | -f FILE]] "
      "[--postconf=PATH]"},
 };
 
