@@ -139,6 +139,7 @@ class Arena:
             allow=allow,
             libexec=self.libexec,
             socket_options=options,
+            limited=True,
         )
         self.daemon.start(wrap=wrap)
         self.next_uid, self.guest, self.uses = FIRST, None, 0

@@ -302,6 +302,9 @@ class MutationsTest(ReloadCase):
             )
             victim = self.by_name.get(name)
             now = (state, generation)
+            if victim is not None and victim.what is None and self.seen[name] is not None:
+                if generation == self.seen[name][1]:
+                    continue  # The good file is back when there is a new generation of it.
             if victim is not None and now != self.seen[name]:
                 self.seen[name], self.why[name] = now, why
                 found.append((victim, state == "current"))
