@@ -294,7 +294,8 @@ class MutationsTest(ReloadCase):
         return True
 
     def news(self):
-        """(victim, loaded) of each one whose state in the status is another than at the last call. Each step changes it: a good file makes a generation, a bad one makes it stale."""
+        """(victim, loaded) of each one whose state in the status is another than at the last call.
+        Each step changes it: a good file makes a generation, a bad one makes it stale."""
         found = []
         for row in self.daemon.facts()["tables"]:
             name, state, generation, why = (
