@@ -1,7 +1,8 @@
 """Runs tests and tells of each in one line: what tests/system/run and tests/sandbox/run share.
 
 Runs as root. Finds the tests in the test_*.py of one folder, picks those that are asked for, and ends
-with everything that harness.py started ended and removed, also after Ctrl-C.
+with everything that harness.py started ended and removed, also after Ctrl-C. What it prints about
+tests that fail it also adds to the file that FAILED names in the environment, if there is such.
 """
 
 import fnmatch
@@ -112,17 +113,17 @@ class Lines(unittest.TestResult):
     def report(self, word, name, text, count):
         self.counts[count] += 1
         self.build = "with sanitizers: " if harness.sanitized() else ""
-        print(f"{word} {self.build}{name}: {text}", flush=True)
+        lines = [f"{word} {self.build}{name}: {text}"]
         logs = list(harness.new_log_lines())
         if self.problems:
-            self.problems += [f"{path} has:\n" + "\n".join(lines) for path, lines in logs]
+            self.problems += [f"{path} has:\n" + "\n".join(found) for path, found in logs]
         for problem in self.problems:
-            print(
-                "".join(f"    | {line}\n" for line in problem.rstrip().splitlines()),
-                end="",
-                flush=True,
-            )
+            lines += [f"    | {line}" for line in problem.rstrip().splitlines()]
         self.problems = []
+        print("\n".join(lines), flush=True)
+        if word == "FAIL" and "FAILED" in os.environ:
+            with open(os.environ["FAILED"], "a", encoding="utf-8") as file:
+                print("\n".join(lines), file=file)
 
 
 def main(folder, program, usage):

@@ -178,6 +178,8 @@ class KilledTest(FaultsCase):
         self.assertEqual(other.lookup(users, "nss-user-2"), (OK, nameservice.user(2)))
         harness.kill(worker)
         wait_for(lambda: proc.watched(agent) == 1, "the agent to forget its worker")
+        # Whom the monitor hands over before it knows is lost with the worker, as all its clients.
+        daemon.wait_log(rf"worker pid {worker} ")
         third = self.client(daemon)
         self.assertEqual(third.lookup(users, "nss-user-1"), (OK, nameservice.user(1)))
         (worker,) = daemon.wait_roles("worker")
