@@ -47,6 +47,7 @@ struct reading {
     struct words words;
     struct policy *policy;
     const struct policy_files *files; /* NULL: a canonical text, which names nobody and no file */
+    unsigned opened;                  /* of these, directories included */
     const char *fragment;             /* the name of the file that is read; NULL: the main one */
     struct given global;
     struct mention *mentions;
@@ -963,13 +964,25 @@ static char *slurp(int fd, size_t *size)
     return text;
 }
 
+/* Opens one of its files or directories. -1 with the reason: there are as many as a reload, too,
+ * would take. */
+static int open_named(struct reading *r, const char *name, char *why, size_t len)
+{
+    if (r->opened == CONFIG_FILES_MAX) {
+        snprintf(why, len, "a configuration has at most %d files", CONFIG_FILES_MAX);
+        return -1;
+    }
+    r->opened++;
+    return r->files->open(r->files->context, name, why, len);
+}
+
 /* The file of that name, whose name for messages is shown. from: what names it. */
 static bool read_file(struct reading *r, const char *name, const char *shown,
                       const struct policy_place *from)
 {
     char why[1024] = "";
     size_t size = 0;
-    int fd = r->files->open(r->files->context, name, why, sizeof why);
+    int fd = open_named(r, name, why, sizeof why);
     char *text = fd >= 0 ? slurp(fd, &size) : NULL, *file = keep_file(r->policy, shown);
     bool good = false;
 
@@ -1062,7 +1075,7 @@ static bool read_directory(struct reading *r, const char *dir, const struct poli
 {
     char why[1024] = "", **names = NULL;
     struct words main_words = r->words;
-    int fd = r->files->open(r->files->context, dir, why, sizeof why), n = -1;
+    int fd = open_named(r, dir, why, sizeof why), n = -1;
     bool good = true;
 
     if (fd >= 0 && (n = list(fd, &names)) < 0)

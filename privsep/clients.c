@@ -401,14 +401,30 @@ static bool tell_link(struct worker *w, size_t index, uint64_t agent)
     return sent;
 }
 
+/*
+ * Tells a worker that it does not get a table, of that index if there is one. Where more groups of
+ * its clients count since a reload, some may be allowed what these groups are: until each has been
+ * looked at anew, what is there is for later. False: its queue is full.
+ */
+static bool tell_refused(struct worker *w, uint32_t ref, size_t index)
+{
+    struct msg_table_error body = {.ref = ref, .status = PM_DENY};
+
+    if (w->compartment->stale && index < monitor_policy->ntables) {
+        body.status = PM_RETRY;
+        body.flags = monitor_policy->tables[index].type->flags;
+        body.table = (uint32_t)index;
+    }
+    return child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL);
+}
+
 /* What was taken from it by a reload. False: its queue is full. */
 static bool tell_owed(struct worker *w, size_t index)
 {
     struct grant *g = &w->grants[index];
-    struct msg_table_error denial = {g->ref, PM_DENY, 0, 0};
     struct msg_recall recall = {g->ref};
 
-    if (g->owed == OWED_DENIAL && !child_send(w->child, MSG_TABLE_ERROR, &denial, NULL, 0, NULL))
+    if (g->owed == OWED_DENIAL && !tell_refused(w, g->ref, index))
         return false;
     if (g->owed == OWED_RECALL && !child_send(w->child, MSG_RECALL, &recall, NULL, 0, NULL))
         return false;
@@ -529,10 +545,9 @@ static void handle_open(struct worker *w, const struct bridge_msg *msg)
         return;
     }
     if (policy_decide(monitor_policy, &w->compartment->peer, name, &index) != POLICY_APPROVE) {
-        struct msg_table_error body = {open->ref, PM_DENY, 0, 0};
-
-        log_denied(w, open->client, name);
-        if (!child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL))
+        if (!w->compartment->stale)
+            log_denied(w, open->client, name);
+        if (!tell_refused(w, open->ref, index))
             child_end(w->child, "it asks and does not read the answers");
         return;
     }
@@ -817,20 +832,20 @@ static unsigned places_most(const struct policy *policy, size_t listener)
     return policy->listens[listener].workers + (unsigned)policy_count(policy, listener, WHO_GROUP);
 }
 
-unsigned clients_workers_most(const struct policy *policy)
+uint64_t clients_workers_most(const struct policy *policy)
 {
-    unsigned most = 2 * strangers.most;
+    uint64_t most = UINT64_C(2) * strangers.most;
     bool open = false;
 
     for (size_t i = 0; i < policy->nlistens; i++) {
-        unsigned group_sections = (unsigned)policy_count(policy, i, WHO_GROUP);
+        uint64_t group_sections = policy_count(policy, i, WHO_GROUP);
 
         if (policy->listens[i].gone)
             continue;
         /* Each compartment of a uid may have a worn one besides, and all may be replaced at once.
          */
-        most += (2 * places_most(policy, i) + 1 + group_sections) *
-                (unsigned)policy_count(policy, i, WHO_USER);
+        most += (UINT64_C(2) * places_most(policy, i) + 1 + group_sections) *
+                policy_count(policy, i, WHO_USER);
         open |= group_sections > 0 || policy_count(policy, i, WHO_ANYONE) > 0;
     }
     return open ? most + 2 * guests.most : most;

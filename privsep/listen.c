@@ -433,7 +433,8 @@ bool listen_prepare(const struct policy *next, char *why, size_t len)
     return true;
 }
 
-/* The new socket under the old name; and who was waiting at the old one is let in. */
+/* The new socket under the old name; and who was waiting at the old one is let in. Where that name
+ * cannot be had the old one closes all the same: it may let in whom the policy does not any more. */
 static void exchange(size_t index)
 {
     struct listener *l = replacements[index], *old = listeners[index];
@@ -443,16 +444,15 @@ static void exchange(size_t index)
     as_owner(l);
     ok = renameat(l->dir, l->name.sun_path, l->dir, old->name.sun_path) == 0;
     as_root();
-    if (!ok) {
-        log_line(LOG_ERR, "listen \"%s\": its socket cannot be replaced, the old one stays: %s",
+    if (ok)
+        l->name = old->name;
+    else
+        log_line(LOG_ERR, "listen \"%s\": its socket cannot be replaced (%s); the old one is "
+                 "closed, and nobody can connect until a restart",
                  monitor_policy->listens[index].path, strerror(errno));
-        drop(l, true);
-        return;
-    }
-    l->name = old->name;
     while (client_accept(index, old->io.fd, now) == 0)
         ;
-    drop(old, false);
+    drop(old, !ok);
     listeners[index] = l;
 }
 

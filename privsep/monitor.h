@@ -266,7 +266,7 @@ void clients_table_changed(size_t index);
 bool clients_tell(void);
 uint64_t clients_tick(uint64_t now);
 /* The most workers that there can be by the policy: a descriptor each. */
-unsigned clients_workers_most(const struct policy *policy);
+uint64_t clients_workers_most(const struct policy *policy);
 /* Clients that workers have taken, and those of them that are still connected. */
 uint64_t clients_served(void);
 unsigned clients_connected(void);

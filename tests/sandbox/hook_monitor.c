@@ -26,6 +26,9 @@ void __wrap_tables_check_all(void);
 int __real_inotify_add_watch(int fd, const char *path, uint32_t mask);
 int __wrap_inotify_add_watch(int fd, const char *path, uint32_t mask);
 
+int __real_renameat(int from, const char *old, int to, const char *new);
+int __wrap_renameat(int from, const char *old, int to, const char *new);
+
 static __attribute__((constructor)) void begin(void)
 {
     mailbox_open();
@@ -44,6 +47,15 @@ int __wrap_inotify_add_watch(int fd, const char *path, uint32_t mask)
     if (!mailbox_says("no watches"))
         return __real_inotify_add_watch(fd, path, mask);
     errno = ENOSPC;
+    return -1;
+}
+
+/* Nor here: a directory whose owner has put something else there in the last moment. */
+int __wrap_renameat(int from, const char *old, int to, const char *new)
+{
+    if (!mailbox_says("no renaming"))
+        return __real_renameat(from, old, to, new);
+    errno = EISDIR;
     return -1;
 }
 

@@ -6,9 +6,11 @@ back by itself.
 
 import os
 import resource
+import signal
 
 import arena
 import harness
+import proc
 from case import SandboxCase
 from harness import workspace
 from protocol import GREETING, OK
@@ -54,3 +56,27 @@ class LackingTest(SandboxCase):
         harness.postmap("hash", os.path.join(directory, "table"), "key new\n")
         wait_for(lambda: client.lookup(table, "key") == (OK, b"new"), "the change to be noticed")
         self.assertEqual(daemon.log().count("no watch for"), 1)
+
+    def test_no_renaming(self):
+        """A reload cannot put the new socket of a listener into its place: the old one, which may
+        let in more than the policy, closes, with a line that says so; who is connected is served."""
+        program, mailbox = arena.attack_monitor()
+        directory = workspace().directory("unrenamed")
+        harness.postmap("hash", os.path.join(directory, "table"), "key value\n")
+        table = f"hash:{os.path.join(directory, 'table')}"
+        daemon = harness.Jailmapd("unrenamed", tables=[table])
+        self.addCleanup(daemon.stop)
+        daemon.start(program=program)
+        client = daemon.client()
+        self.addCleanup(client.close)
+        self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
+        text = proc.read(daemon.config)
+        self.assertEqual(text.count("mode = 0666"), 1)
+        workspace().write(daemon.directory, "jailmapd.conf", text.replace("0666", "0600"))
+        mailbox.put("no renaming")
+        mark = daemon.mark()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_log("cannot be replaced .* nobody can connect until a restart", mark)
+        daemon.wait_log("jailmapd: reloaded: listeners .0 -0 ~1", mark)
+        self.assertRaises(OSError, daemon.client)
+        self.assertEqual(client.lookup(table, "key"), (OK, b"value"))

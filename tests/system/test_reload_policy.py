@@ -25,6 +25,7 @@ from protocol import DENY, GREETING, OK, RETRY, Closed, o_lookup
 from waiting import LIMIT, wait_for
 
 ALICE, BOB = 1, 2
+MAIL = 30_008  # A group that nobody has.
 RESULT = r"jailmapd: (?:\w+: )?((?:not )?reloaded: .*)"
 NOTHING = "reloaded: nothing has changed"
 PASSWD = "unix:passwd.byname"
@@ -315,6 +316,29 @@ class ReloadPolicyTest(harness.Case):
                 "reloaded: listeners +0 -0 ~0, tables +0 -0 ~0, approvals +1 -1",
             )
         self.assertNotRegex(daemon.log(), r"died|ended")
+
+    def test_more_groups(self):
+        """When another group begins to count, who is let in by it keeps what is open, on the same
+        connection: the answer is the table's, or RETRY until the groups are known, never DENY."""
+        had, new = self.texts("had", "new")
+        daemon = self.jailmapd([had, new], allow={str(ALICE): [had]})
+        client = self.client(daemon, uid=ALICE, groups=[MAIL])
+        stranger = self.client(daemon, uid=BOB, groups=[MAIL + 1])
+        self.assertEqual(client.lookup(had, "key"), (OK, b"had"))
+        self.write(daemon, tables=[had, new], allow={f"@{MAIL}": [had, new]})
+        mark = daemon.mark()
+        daemon.process.send_signal(signal.SIGHUP)
+        mine = {(OK, b"had"), (RETRY, b"")}
+        wait_for(
+            lambda: client.lookup(had, "key") not in mine or "reloaded: " in daemon.log(mark),
+            "the reload",
+        )
+        self.assertIn(client.lookup(had, "key"), mine)
+        self.assertIn(client.lookup(new, "key"), {(OK, b"new"), (RETRY, b"")})
+        self.eventually(client, had, "key", (OK, b"had"))
+        self.eventually(client, new, "key", (OK, b"new"))
+        for table in (had, new):
+            self.assertEqual(stranger.lookup(table, "key"), (DENY, b""))
 
     def test_no_user_left(self):
         """Without any approval everybody is a stranger: connections stay, and all is denied."""
@@ -632,6 +656,25 @@ class ReloadPolicyTest(harness.Case):
             self.reload(daemon, tables=[table], allow={"root": ["*"], "nss-present": [table]}),
             r"^reloaded: .* approvals \+1 -0",
         )
+
+    def test_as_many_files(self):
+        """A reload takes as many files as a start: one too many stops both, with the same words."""
+        (table,) = self.texts("a")
+        daemon = self.jailmapd([table], start=False)
+        place = os.path.join(daemon.directory, "conf.d")
+        os.mkdir(place, 0o700)
+        for number in range(4094):  # and the directory and the file that includes it
+            Workspace.write(place, f"{number:04}.conf", "")
+        with open(daemon.config, "a", encoding="utf-8") as file:
+            file.write('include "conf.d"\n')
+        daemon.start()
+        self.assertEqual(self.hang_up(daemon), NOTHING)
+        Workspace.write(place, "last.conf", "")
+        why = "last.conf is not read: a configuration has at most 4096 files"
+        self.assertIn(why, self.hang_up(daemon))
+        code, _, errors = harness.run([workspace().jailmapd, "-n", "-c", daemon.config])
+        self.assertEqual(code, 78)
+        self.assertIn(why, errors)
 
     def test_include(self):
         """Fragments of an included directory come and go; a mistake in one names that file."""
