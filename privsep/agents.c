@@ -6,10 +6,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "policy/policy.h"
+#include "privsep/agents.h"
+#include "privsep/bridge.h"
+#include "privsep/census.h"
+#include "privsep/child.h"
+#include "privsep/clients.h"
+#include "privsep/launch.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
+#include "privsep/tables.h"
 
 #define BACKOFF_MIN_MS  100 /* an agent that dies is started again after this, doubled */
 #define BACKOFF_MAX_MS  30000

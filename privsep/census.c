@@ -8,10 +8,22 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "policy/policy.h"
+#include "privsep/agents.h"
+#include "privsep/bridge.h"
+#include "privsep/census.h"
+#include "privsep/child.h"
+#include "privsep/clients.h"
+#include "privsep/launch.h"
+#include "privsep/limits.h"
+#include "privsep/log.h"
+#include "privsep/memfd.h"
 #include "privsep/monitor.h"
+#include "privsep/tables.h"
 #include "server/counters.h"
 
 #define RESTART_MS  1000

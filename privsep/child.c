@@ -14,9 +14,15 @@
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <sysexits.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "privsep/bridge.h"
+#include "privsep/child.h"
+#include "privsep/launch.h"
+#include "privsep/launchers.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
 #include "privsep/profile.h"
 

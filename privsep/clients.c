@@ -13,10 +13,21 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include "policy/adopt.h"
+#include "policy/policy.h"
+#include "privsep/agents.h"
+#include "privsep/bridge.h"
+#include "privsep/census.h"
+#include "privsep/child.h"
+#include "privsep/clients.h"
+#include "privsep/launch.h"
+#include "privsep/limits.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
+#include "privsep/tables.h"
 #include "proto/proxymap.h"
 #include "server/counters.h"
 

@@ -15,9 +15,18 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sysexits.h>
+#include <syslog.h>
 #include <unistd.h>
 
+#include "policy/policy.h"
+#include "privsep/bridge.h"
+#include "privsep/census.h"
+#include "privsep/control.h"
+#include "privsep/log.h"
+#include "privsep/memfd.h"
 #include "privsep/monitor.h"
+#include "privsep/profile.h"
+#include "privsep/reload.h"
 
 #define WAITING         16 /* connections that the kernel keeps for each */
 #define ACCEPTS_AT_ONCE 16

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "privsep/monitor.h"
+#include "privsep/profile.h"
 
 #define MOST 256
 

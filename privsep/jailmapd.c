@@ -4,6 +4,7 @@
  * as root with a handful of capabilities. It may do what monitor.h says; it must never parse a byte
  * that a client or a table supplied.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -14,22 +15,37 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <dirent.h>
 #include <sysexits.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "policy/policy.h"
+#include "privsep/agents.h"
+#include "privsep/census.h"
+#include "privsep/child.h"
+#include "privsep/clients.h"
+#include "privsep/control.h"
 #include "privsep/inherit.h"
 #include "privsep/landlock.h"
+#include "privsep/launch.h"
+#include "privsep/launchers.h"
+#include "privsep/limits.h"
+#include "privsep/listen.h"
+#include "privsep/log.h"
 #include "privsep/master.h"
 #include "privsep/monitor.h"
+#include "privsep/notify.h"
 #include "privsep/priv_confine.h"
 #include "privsep/priv_open.h"
+#include "privsep/profile.h"
+#include "privsep/reload.h"
+#include "privsep/tables.h"
 
 #define EVENTS_AT_ONCE 64
 #define PID_FILE       "jailmapd.pid"

@@ -16,7 +16,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "privsep/bridge.h"
+#include "privsep/child.h"
+#include "privsep/launch.h"
+#include "privsep/launchers.h"
 #include "privsep/monitor.h"
+#include "privsep/profile.h"
 #include "privsep/sanitized.h"
 
 #define READY_MS    10000

@@ -6,7 +6,13 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <syslog.h>
 
+#include "policy/policy.h"
+#include "privsep/bridge.h"
+#include "privsep/clients.h"
+#include "privsep/limits.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
 
 #define EPISODES_MOST 1024 /* far more users than have workers */

@@ -16,10 +16,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <syslog.h>
 #include <unistd.h>
 
-#include "privsep/inherit.h"
 #include "policy/adopt.h"
+#include "policy/policy.h"
+#include "privsep/bridge.h"
+#include "privsep/clients.h"
+#include "privsep/inherit.h"
+#include "privsep/listen.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
 #include "privsep/priv_open.h"
 
@@ -434,7 +440,8 @@ bool listen_prepare(const struct policy *next, char *why, size_t len)
 }
 
 /* The new socket under the old name; and who was waiting at the old one is let in. Where that name
- * cannot be had the old one closes all the same: it may let in whom the policy does not any more. */
+ * cannot be had the old one closes all the same: it may let in whom the policy does not any more.
+ */
 static void exchange(size_t index)
 {
     struct listener *l = replacements[index], *old = listeners[index];
@@ -447,7 +454,8 @@ static void exchange(size_t index)
     if (ok)
         l->name = old->name;
     else
-        log_line(LOG_ERR, "listen \"%s\": its socket cannot be replaced (%s); the old one is "
+        log_line(LOG_ERR,
+                 "listen \"%s\": its socket cannot be replaced (%s); the old one is "
                  "closed, and nobody can connect until a restart",
                  monitor_policy->listens[index].path, strerror(errno));
     while (client_accept(index, old->io.fd, now) == 0)

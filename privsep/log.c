@@ -10,8 +10,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <syslog.h>
 #include <unistd.h>
 
+#include "privsep/bridge.h"
+#include "privsep/child.h"
+#include "privsep/launch.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
 
 #define SYSLOG_SOCKET  "/dev/log"

@@ -14,8 +14,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <syslog.h>
 #include <unistd.h>
 
+#include "privsep/bridge.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
 
 #define SOCKETS_MOST 64

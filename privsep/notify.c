@@ -11,11 +11,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "policy/adopt.h"
+#include "policy/policy.h"
+#include "privsep/bridge.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
+#include "privsep/notify.h"
 
 #define AGAIN_MS 1000 /* what it did not take is sent again after this */
 

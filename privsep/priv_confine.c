@@ -12,6 +12,9 @@
 #include <unistd.h>
 
 #include "privsep/landlock.h"
+#include "privsep/listen.h"
+#include "privsep/monitor.h"
+#include "privsep/profile.h"
 
 int priv_confine_all(void)
 {

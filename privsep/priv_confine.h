@@ -5,7 +5,7 @@
 #ifndef JAILMAP_PRIVSEP_PRIV_CONFINE_H
 #define JAILMAP_PRIVSEP_PRIV_CONFINE_H
 
-#include "privsep/monitor.h"
+#include "privsep/launchers.h"
 
 /*
  * What holds for the monitor and all that it starts, so before it starts anything: no_new_privs,

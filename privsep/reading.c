@@ -11,7 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "policy/policy.h"
+#include "privsep/bridge.h"
+#include "privsep/child.h"
+#include "privsep/launch.h"
 #include "privsep/monitor.h"
+#include "privsep/reading.h"
 
 #define READING_MS 60000 /* the name service may be slow */
 #define TICK_MS    10    /* times of files are no finer on some kernels */

@@ -6,9 +6,22 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <syslog.h>
 
 #include "policy/adopt.h"
+#include "policy/policy.h"
+#include "privsep/agents.h"
+#include "privsep/census.h"
+#include "privsep/clients.h"
+#include "privsep/control.h"
+#include "privsep/listen.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
+#include "privsep/notify.h"
+#include "privsep/reading.h"
+#include "privsep/reload.h"
+#include "privsep/tables.h"
+#include "privsep/watch.h"
 
 #define TRIES    3  /* to read files that change meanwhile */
 #define PAUSE_MS 50 /* before the next */

@@ -16,11 +16,24 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "policy/adopt.h"
+#include "policy/policy.h"
+#include "privsep/agents.h"
+#include "privsep/bridge.h"
+#include "privsep/census.h"
+#include "privsep/child.h"
+#include "privsep/clients.h"
+#include "privsep/launch.h"
+#include "privsep/log.h"
+#include "privsep/memfd.h"
 #include "privsep/monitor.h"
 #include "privsep/priv_open.h"
+#include "privsep/tables.h"
+#include "privsep/watch.h"
 
 #define MEGABYTE      (UINT64_C(1) << 20)
 #define FIRST_MS      3000 /* a table that takes longer at start answers RETRY meanwhile */

@@ -11,9 +11,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <syslog.h>
 #include <unistd.h>
 
+#include "policy/policy.h"
+#include "privsep/log.h"
 #include "privsep/monitor.h"
+#include "privsep/profile.h"
+#include "privsep/tables.h"
+#include "privsep/watch.h"
 
 #define INTERESTING                                                                                \
     (IN_MODIFY | IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |            \

@@ -9,13 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/un.h>
 #include <unistd.h>
 
-#include "privsep/monitor.h"
+#include "privsep/bridge.h"
 #include "privsep/profile.h"
 #include "tests/sandbox/attack.h"
 #include "tests/sandbox/mailbox.h"
