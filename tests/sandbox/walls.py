@@ -8,6 +8,9 @@ LAUNCHER = "privsep/launcher.c"
 CHILD = "privsep/child.c"
 CONFINE = "privsep/priv_confine.c"
 CLIENTS = "privsep/clients.c"
+COMPARTMENTS = "privsep/compartments.c"
+GRANTS = "privsep/grants.c"
+WORKERS = "privsep/workers.c"
 TABLES = "privsep/tables.c"
 BRIDGE = "privsep/bridge.c"
 OPEN = "privsep/priv_open.c"
@@ -263,17 +266,17 @@ WALLS = {
     ),
     # ---- clients ----
     "compartments by uid": (
-        line(CLIENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.listener == peer->listener &&"),
+        line(COMPARTMENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.listener == peer->listener &&"),
         ["system jail.compartments"],
     ),
     "compartments by listener": (
-        line(CLIENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.uid == peer->uid &&"),
+        line(COMPARTMENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.uid == peer->uid &&"),
         ["system start.socket_file"],
     ),
     "compartments by groups": (
         [
-            (CLIENTS, "c->peer.ngroups == peer->ngroups &&", ""),
-            (CLIENTS, "memcmp(c->groups, peer->groups, peer->ngroups * sizeof *c->groups) == 0", "true"),
+            (COMPARTMENTS, "c->peer.ngroups == peer->ngroups &&", ""),
+            (COMPARTMENTS, "memcmp(c->groups, peer->groups, peer->ngroups * sizeof *c->groups) == 0", "true"),
         ],
         ["system reveal.a_worker_for_each_set_of_rights"],
     ),
@@ -286,11 +289,11 @@ WALLS = {
         ["unit", "system reveal.listeners"],
     ),
     "places of guests": (
-        line(CLIENTS, "(count >= crowd->most && idle == NULL) ||", "false ||"),
+        line(COMPARTMENTS, "(count >= crowd->most && idle == NULL) ||", "false ||"),
         ["system reveal.guests_are_bounded", "system limits.strangers"],
     ),
     "places of a user with groups": (
-        line(CLIENTS, "if (!uid_place(c, urgent))", "if (false)"),
+        line(COMPARTMENTS, "if (!uid_place(c, urgent))", "if (false)"),
         ["system reveal.places_of_a_user_with_groups"],
     ),
     "denial": (
@@ -307,8 +310,8 @@ WALLS = {
     ),
     "a client has its uid and no other's workers": (
         [
-            (CLIENTS, "return c->crowd == &strangers ? 1 : listen_of(c)->workers;", "return 64;"),
-            (CLIENTS, "return policy->listens[listener].workers +", "return 64 +"),
+            (COMPARTMENTS, "return c->crowd == &strangers ? 1 : listen_of(c)->workers;", "return 64;"),
+            (COMPARTMENTS, "return policy->listens[listener].workers +", "return 64 +"),
         ],
         ["system compartments", "system limits"],
     ),
@@ -326,7 +329,7 @@ WALLS = {
         ["system status.who"],
     ),
     "the census cannot write a page of counters": (
-        line("privsep/clients.c", "census_tell(MSG_PAGE, &page, NULL, &reader)", "census_tell(MSG_PAGE, &page, NULL, &writer)"),
+        line(WORKERS, "census_tell(MSG_PAGE, &page, NULL, &reader)", "census_tell(MSG_PAGE, &page, NULL, &writer)"),
         ["sandbox census.bare_*_page*"],
     ),
     "a page of counters keeps its size": (
@@ -424,13 +427,13 @@ WALLS = {
     # ---- reload ----
     "root alone may reload and stop": (
         [
-            ("privsep/control.c", '"control.reload", false,', '"control.reload", true,'),
-            ("privsep/control.c", '"control.stop", false,', '"control.stop", true,'),
+            ("privsep/control.c", '"control.reload", reload, false,', '"control.reload", reload, true,'),
+            ("privsep/control.c", '"control.stop", stop, false,', '"control.stop", stop, true,'),
         ],
         ["system control.who"],
     ),
     "groups that count since a reload are looked at": (
-        line(CLIENTS, "c->stale |= policy_asks_more_groups(old, monitor_policy, c->peer.listener);"),
+        line(COMPARTMENTS, "c->stale |= policy_asks_more_groups(old, monitor_policy, c->peer.listener);"),
         ["system control.groups"],
     ),
     "what is of another listener is another approval": (
@@ -446,19 +449,19 @@ WALLS = {
         ["unit"],
     ),
     "what is withdrawn is taken from workers": (
-        line(CLIENTS, "if (policy_decide(monitor_policy, &w->compartment->peer, (struct slice){name, strlen(name)},\n                          &index) != POLICY_APPROVE)", "if (false)"),
+        line(GRANTS, "if (policy_decide(monitor_policy, &w->compartment->peer, (struct slice){name, strlen(name)},\n                          &index) != POLICY_APPROVE)", "if (false)"),
         ["system reload_policy.withdrawn"],
     ),
     "who had what is withdrawn is replaced": (
-        line(CLIENTS, "w->tainted |= g->owed != OWED_NOTHING;"),
+        line(GRANTS, "w->tainted |= g->owed != OWED_NOTHING;"),
         ["system reload_policy.withdrawn"],
     ),
     "a tainted worker has its time": (
-        line(CLIENTS, "} else if (w->end_by <= now) {", "} else if (false) {"),
+        line(WORKERS, "} else if (w->end_by <= now) {", "} else if (false) {"),
         ["system reload_policy.client_never_idle"],
     ),
     "a reload waits for every worker": (
-        line(CLIENTS, "        if (w->settling != SETTLED || w->compartment->stale)\n            return false;\n"),
+        line(WORKERS, "        if (w->settling != SETTLED || w->compartment->stale)\n            return false;\n"),
         ["system reload_policy.stopped_worker"],
     ),
     "a worker lets go of what is withdrawn": (
@@ -511,11 +514,11 @@ WALLS = {
         ["sandbox loader.failed_*", "sandbox loader.loaded_*"],
     ),
     "OPEN is for a client that the worker has": (
-        line(CLIENTS, "if (!is_client(w, open->client)) {", "if (false) {"),
+        line(GRANTS, "if (!is_client(w, open->client)) {", "if (false) {"),
         ["sandbox worker.client_*"],
     ),
     "OPEN is said once": (
-        line(CLIENTS, "if (w->grants[index].asked) {", "if (false) {"),
+        line(GRANTS, "if (w->grants[index].asked) {", "if (false) {"),
         ["sandbox worker.table_twice"],
     ),
     "denials are true": (
@@ -523,7 +526,7 @@ WALLS = {
         ["sandbox worker.approved_is_denied"],
     ),
     "links are not lost again and again": (
-        line(CLIENTS, "> RELINKS_MOST) {", "> 1000000) {"),
+        line(GRANTS, "> RELINKS_MOST) {", "> 1000000) {"),
         ["sandbox worker.links_lost"],
     ),
     "what is handed back is what it was": (

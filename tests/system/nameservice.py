@@ -20,7 +20,21 @@ MODULE = r"""
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+/* Answers once somebody has changed the mode of nsswitch.conf. */
+static enum nss_status wait_for_change(void)
+{
+    struct stat before, now;
+
+    if (stat("/etc/nsswitch.conf", &before) != 0)
+        return NSS_STATUS_UNAVAIL;
+    do
+        usleep(1000);
+    while (stat("/etc/nsswitch.conf", &now) == 0 && now.st_mode == before.st_mode);
+    return NSS_STATUS_SUCCESS;
+}
 
 /* A name service that does what the name asks for. */
 static enum nss_status act(const char *name, size_t room, int *errnop)
@@ -46,6 +60,8 @@ static enum nss_status act(const char *name, size_t room, int *errnop)
     if (strcmp(name, "fault-hang") == 0)
         for (;;)
             sleep(1000);
+    if (strcmp(name, "nss-wait") == 0)
+        return wait_for_change();
     for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
         if (strcmp(name, acts[i].name) == 0) {
             *errnop = acts[i].error;
@@ -128,6 +144,12 @@ def namespace(mounts):
     ]
     script = " && ".join([*lines, 'exec "$@"'])
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+
+
+def change_mode(pid):
+    """What nss-wait waits for, in a process that was started behind switched()."""
+    switch = f"/proc/{pid}/root/etc/nsswitch.conf"
+    os.chmod(switch, os.stat(switch).st_mode ^ 0o100)
 
 
 def switched(passwd="files hesiod", group="files hesiod", stand_in=True):

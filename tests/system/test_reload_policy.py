@@ -568,6 +568,9 @@ class ReloadPolicyTest(harness.Case):
 
     # ---- reading ----
 
+    def readers(self, daemon):
+        return [pid for pid in proc.children(daemon.pid) if proc.program(pid) == "jailmap-reader"]
+
     def freeze(self, daemon):
         """No reader can be born until this is let go on; returns how."""
         launcher = daemon.launchers()["agents"]
@@ -602,7 +605,8 @@ class ReloadPolicyTest(harness.Case):
         """A file that changes while it is read is read again; one that never rests is refused, and
         the old policy stays."""
         one, two = self.texts("one", "two")
-        daemon = self.jailmapd([one])
+        daemon = self.jailmapd([one], start=False)
+        daemon.start(wrap=nameservice.switched())
         let_go, mark = self.freeze(daemon), daemon.mark()
         self.signal(daemon)
         with open(daemon.config, "a", encoding="utf-8") as file:
@@ -610,19 +614,24 @@ class ReloadPolicyTest(harness.Case):
         let_go()
         self.assertRegex(daemon.wait_log(RESULT, since=mark).group(1), r"^reloaded: .*tables \+1")
         self.assertEqual(len(re.findall(RESULT, daemon.log(mark))), 1)
-        stopping = threading.Event()
+        text = proc.read(daemon.config)
+        self.write(daemon, tables=[one, two], allow={"root": ["*"], "nss-wait": ["*"]})
+        mark = daemon.mark()
+        self.signal(daemon)
+        touched = set()
 
-        def restless():
-            while not stopping.is_set():
-                os.utime(daemon.config)
+        def result():
+            for reader in self.readers(daemon):  # each waits until the mode changes
+                if reader not in touched:
+                    os.utime(daemon.config)
+                    touched.add(reader)
+                nameservice.change_mode(daemon.pid)
+            return re.search(RESULT, daemon.log(mark))
 
-        thread = threading.Thread(target=restless, daemon=True)
-        thread.start()
-        try:
-            self.assertRegex(self.hang_up(daemon), r"^not reloaded: .*changed while it was read")
-        finally:
-            stopping.set()
-            thread.join(LIMIT)
+        why = wait_for(result, "the reload to be given up").group(1)
+        self.assertRegex(why, r"^not reloaded: .*changed while it was read")
+        self.assertEqual(len(touched), 3)
+        self.write(daemon, text)
         self.assertEqual(self.hang_up(daemon), NOTHING)
         self.assertEqual(self.client(daemon).lookup(two, "key"), (OK, b"two"))
 
@@ -637,10 +646,8 @@ class ReloadPolicyTest(harness.Case):
         self.write(daemon, tables=[table], allow={"root": ["*"], "fault-hang": [table]})
         self.signal(daemon)
 
-        def readers():
-            return [p for p in proc.children(daemon.pid) if proc.program(p) == "jailmap-reader"]
-
-        mark, (reader,) = daemon.mark(), wait_for(readers, "a reader")
+        (reader,) = wait_for(lambda: self.readers(daemon), "a reader")
+        mark = daemon.mark()
         self.assertEqual(client.lookup(table, "key"), (OK, b"a"))
         self.assertEqual(int(proc.status(reader)["Uid"].split()[0]), harness.JAIL.pw_uid)
         code, page, errors = harness.run([workspace().jailmap, "sandbox", "-d", daemon.runtime])

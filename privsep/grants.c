@@ -1,0 +1,250 @@
+/*
+ * Tables that workers ask for. Runs in the monitor, with privilege. A name that a worker says is
+ * looked up in the policy under the identity that the kernel told at accept(2); an image or a link
+ * goes to a worker whose clients are all allowed that table, and is taken back when they are not
+ * any more.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "policy/policy.h"
+#include "privsep/agents.h"
+#include "privsep/bridge.h"
+#include "privsep/child.h"
+#include "privsep/clients.h"
+#include "privsep/log.h"
+#include "privsep/monitor.h"
+#include "privsep/tables.h"
+#include "privsep/workers.h"
+#include "proto/proxymap.h"
+
+#define RELINKS_MOST 8 /* a worker that loses more links to one agent is broken */
+
+static uint32_t features_of(const struct table_type_info *type)
+{
+    return (type->sequence ? FEATURE_SEQUENCE : 0) | (type->text ? FEATURE_TEXT : 0);
+}
+
+static bool send_table(struct worker *w, size_t index, enum bridge_kind kind, int fd)
+{
+    const struct table_type_info *type = monitor_policy->tables[index].type;
+    struct msg_table body = {.ref = w->grants[index].ref,
+                             .kind = kind,
+                             .flags = type->flags,
+                             .features = features_of(type),
+                             .answered_by = table_answered_by(index),
+                             .limit = monitor_policy->tables[index].limit,
+                             .table = (uint32_t)index};
+
+    return child_send(w->child, MSG_TABLE, &body, NULL, 0, &fd);
+}
+
+/* The image; or that there is none, and what answers instead, if anything does. */
+static bool tell_image(struct worker *w, size_t index)
+{
+    const struct policy_table *conf = &monitor_policy->tables[index];
+    const struct table_type_info *type = conf->type;
+    uint32_t ref = w->grants[index].ref;
+    enum bridge_kind by = table_answered_by(index);
+
+    if (by & KIND_IMAGE)
+        return send_table(w, index, KIND_IMAGE, table_image(index));
+    if (by & KIND_LINK)
+        return child_send(w->child, MSG_TABLE_KIND,
+                          &(struct msg_table_kind){ref, type->flags, features_of(type), by,
+                                                   conf->limit, (uint32_t)index},
+                          NULL, 0, NULL);
+    return child_send(w->child, MSG_TABLE_ERROR,
+                      &(struct msg_table_error){ref, PM_RETRY, type->flags, (uint32_t)index}, NULL,
+                      0, NULL);
+}
+
+static bool tell_link(struct worker *w, size_t index, uint64_t agent)
+{
+    int link = agent_link(index);
+    bool sent;
+
+    if (link < 0) {
+        w->again_at = monitor_now() + AGAIN_MS;
+        return true;
+    }
+    sent = send_table(w, index, KIND_LINK, link);
+    close(link);
+    if (sent) {
+        struct grant *g = &w->grants[index];
+
+        if (g->agent != agent)
+            g->relinks = 0;
+        g->linked = g->agent = agent;
+    }
+    return sent;
+}
+
+/*
+ * Tells a worker that it does not get a table, of that index if there is one. Where more groups of
+ * its clients count since a reload, some may be allowed what these groups are: until each has been
+ * looked at anew, what is there is for later. False: its queue is full.
+ */
+static bool tell_refused(struct worker *w, uint32_t ref, size_t index)
+{
+    struct msg_table_error body = {.ref = ref, .status = PM_DENY};
+
+    if (w->compartment->stale && index < monitor_policy->ntables) {
+        body.status = PM_RETRY;
+        body.flags = monitor_policy->tables[index].type->flags;
+        body.table = (uint32_t)index;
+    }
+    return child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL);
+}
+
+bool grant_tell_owed(struct worker *w, size_t index)
+{
+    struct grant *g = &w->grants[index];
+    struct msg_recall recall = {g->ref};
+
+    if (g->owed == OWED_DENIAL && !tell_refused(w, g->ref, index))
+        return false;
+    if (g->owed == OWED_RECALL && !child_send(w->child, MSG_RECALL, &recall, NULL, 0, NULL))
+        return false;
+    g->owed = OWED_NOTHING;
+    return true;
+}
+
+bool grant_tell(struct worker *w, size_t index)
+{
+    struct grant *g = &w->grants[index];
+    uint64_t version = table_version(index), agent = agent_version(index);
+
+    if (g->owed != OWED_NOTHING && !grant_tell_owed(w, index))
+        return false;
+    if (!g->asked)
+        return true;
+    if ((table_answered_by(index) & KIND_LINK) && agent != 0 && g->linked != agent &&
+        !tell_link(w, index, agent))
+        return false;
+    if (g->told == version)
+        return true;
+    /* Each image that a worker has not even taken is memory that it holds: no second one then. */
+    if (g->told != 0 && child_backlog(w->child)) {
+        w->again_at = monitor_now() + BEHIND_MS;
+        return true;
+    }
+    if (!tell_image(w, index))
+        return false;
+    g->told = version;
+    return true;
+}
+
+void clients_table_changed(size_t index)
+{
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        grant_tell(w, index);
+}
+
+void grant_log_denied(struct worker *w, uint32_t client, struct slice name)
+{
+    static char escaped[512], advice[4096];
+    char start[64];
+    const char *why = NULL;
+
+    if (!compartment_may_log(w->compartment, DENIALS))
+        return;
+    policy_escape(name, escaped, sizeof escaped);
+    snprintf(start, sizeof start, "%.*s", (int)(name.len < 63 ? name.len : 63), name.ptr);
+    if (table_type_of(start, &why) == NULL)
+        log_line(LOG_WARNING, "denied table \"%s\" to %s; no line can approve it: %s", escaped,
+                 client_identity(w, client), why);
+    else if (policy_advice(monitor_policy, &w->compartment->peer, name, advice, sizeof advice) &&
+             strlen(advice) == sizeof advice - 1)
+        log_line(LOG_WARNING,
+                 "denied table \"%s\" to %s; what would approve it is too long for "
+                 "the log",
+                 escaped, client_identity(w, client));
+    else
+        log_line(LOG_WARNING, "denied table \"%s\" to %s; to approve it, jailmapd.conf needs: %s",
+                 escaped, client_identity(w, client), advice);
+}
+
+void grant_asked(struct worker *w, const struct bridge_msg *msg)
+{
+    struct slice name = {msg->tail, msg->tail_len};
+    const struct msg_open *open = &msg->body.OPEN;
+    size_t index;
+
+    if (!is_client(w, open->client)) {
+        child_end(w->child, "it asks for a table on behalf of nobody");
+        return;
+    }
+    if (policy_decide(monitor_policy, &w->compartment->peer, name, &index) != POLICY_APPROVE) {
+        if (!w->compartment->stale)
+            grant_log_denied(w, open->client, name);
+        if (!tell_refused(w, open->ref, index))
+            child_end(w->child, "it asks and does not read the answers");
+        return;
+    }
+    if (w->grants[index].asked) { /* workers forget denials only; and each link costs an agent */
+        child_end(w->child, "it asks again for a table that it has");
+        return;
+    }
+    log_line(LOG_INFO, "approved table \"%s\" for %s", monitor_policy->tables[index].name,
+             client_identity(w, open->client));
+    w->grants[index] = (struct grant){.asked = true, .ref = open->ref};
+    grant_tell(w, index);
+}
+
+void grant_spoiled(struct worker *w, uint32_t ref, struct slice text)
+{
+    char escaped[256];
+    size_t i = 0;
+
+    while (i < monitor_policy->ntables && !(w->grants[i].asked && w->grants[i].ref == ref))
+        i++;
+    if (i == monitor_policy->ntables) {
+        if (w->settling == SETTLED) /* else it may not know yet */
+            child_end(w->child, "it speaks of a table that it does not have");
+    } else if (text.len > 0) {
+        if (compartment_may_log(w->compartment, COMPLAINTS))
+            table_spoiled(i, policy_printable(text, escaped, sizeof escaped));
+    } else if (++w->grants[i].relinks > RELINKS_MOST) {
+        child_end(w->child, "it loses its links to an agent again and again");
+    } else { /* in a while: the agent may be about to go, and a new one tells by itself */
+        w->grants[i].linked = 0;
+        w->again_at = monitor_now() + AGAIN_MS;
+    }
+}
+
+bool clients_prepare(size_t ntables)
+{
+    size_t had = monitor_policy->ntables + 1;
+
+    for (struct worker *w = workers; w != NULL; w = w->next) {
+        struct grant *grown = reallocarray(w->grants, ntables + 1, sizeof *grown);
+
+        if (grown == NULL)
+            return false;
+        memset(grown + had, 0, (ntables + 1 - had) * sizeof *grown);
+        w->grants = grown;
+    }
+    return true;
+}
+
+void grants_take_away(struct worker *w)
+{
+    for (size_t i = 0; i < monitor_policy->ntables; i++) {
+        struct grant *g = &w->grants[i];
+        const char *name = monitor_policy->tables[i].name;
+        size_t index;
+
+        if (!g->asked)
+            continue;
+        if (policy_decide(monitor_policy, &w->compartment->peer, (struct slice){name, strlen(name)},
+                          &index) != POLICY_APPROVE)
+            *g = (struct grant){.owed = OWED_DENIAL, .ref = g->ref};
+        else if (table_is_anew(i))
+            *g = (struct grant){.asked = true, .owed = OWED_RECALL, .ref = g->ref};
+        w->tainted |= g->owed != OWED_NOTHING;
+    }
+}
