@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "privsep/bridge.h"
+#include "privsep/hear.h"
 #include "privsep/landlock.h"
 #include "privsep/launch.h"
 #include "privsep/priv_jail.h"
@@ -33,30 +34,7 @@
 #define NICE    10
 #define TURN_NS 100000 /* the shortest there is */
 
-static _Alignas(8) char buf[BRIDGE_SMALL];
 static pid_t parent; /* of what is started here, as it sees it: 0 from another pid namespace */
-
-static struct bridge_msg receive(enum bridge_state state)
-{
-    struct pollfd bridge = {.fd = BRIDGE_FD, .events = POLLIN};
-    struct bridge_msg msg;
-    const char *why;
-
-    for (;;) {
-        switch (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_LAUNCHER, state, &msg,
-                               &why)) {
-        case BRIDGE_AGAIN:
-            poll(&bridge, 1, -1);
-            break;
-        case BRIDGE_CLOSED:
-            exit(EXIT_SUCCESS);
-        case BRIDGE_BAD:
-            exit(EXIT_FAILURE);
-        case BRIDGE_OK:
-            return msg;
-        }
-    }
-}
 
 /* ---- becoming harmless ---- */
 
@@ -260,7 +238,7 @@ static void start(const struct bridge_msg *msg)
 
 int main(void)
 {
-    struct bridge_msg msg = receive(STATE_BEGIN);
+    struct bridge_msg msg = hear_next(ROLE_LAUNCHER, STATE_BEGIN);
     struct lacking lacking = {0};
     const char *why = settle(&msg.body.SETUP, &lacking);
     struct msg_ready ready = {lacking.walls, (uint32_t)lacking.error, (uint32_t)landlock_version(),
@@ -273,7 +251,7 @@ int main(void)
     if (bridge_send(BRIDGE_FD, MSG_READY, &ready, text, (size_t)len, NULL) != 0 || why != NULL)
         return EXIT_FAILURE;
     for (;;) {
-        msg = receive(STATE_SERVE);
+        msg = hear_next(ROLE_LAUNCHER, STATE_SERVE);
         start(&msg);
     }
 }

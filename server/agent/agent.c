@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "privsep/hear.h"
 #include "privsep/landlock.h"
 
 #define EVENTS_AT_ONCE 64
@@ -30,7 +31,7 @@ static const struct agent_backend *backend;
 static enum bridge_state state = STATE_BEGIN;
 static struct msg_source source;
 static bool failing;
-static _Alignas(8) char bridge_buf[BRIDGE_SMALL], link_buf[BRIDGE_LARGE];
+static _Alignas(8) char link_buf[BRIDGE_LARGE];
 
 static void tell(enum bridge_event event, const char *text)
 {
@@ -142,19 +143,9 @@ static void take_link(int fd)
 static void bridge_readable(void)
 {
     struct bridge_msg msg;
-    const char *why;
 
-    switch (bridge_receive(BRIDGE_FD, bridge_buf, sizeof bridge_buf, ROLE_MONITOR, ROLE_AGENT,
-                           state, &msg, &why)) {
-    case BRIDGE_AGAIN:
+    if (!hear(ROLE_AGENT, state, &msg))
         return;
-    case BRIDGE_CLOSED:
-        exit(EXIT_SUCCESS);
-    case BRIDGE_BAD:
-        exit(EXIT_FAILURE);
-    case BRIDGE_OK:
-        break;
-    }
     if (msg.type == MSG_SOURCE) { /* type, reveal, limit of keys; name */
         source = msg.body.SOURCE;
         state = STATE_SERVE;

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "privsep/hear.h"
 #include "privsep/profile.h"
 
 #define ASKERS     16
@@ -32,7 +33,6 @@ static struct asker {
 } askers[ASKERS];
 
 static struct census census;
-static _Alignas(8) char buf[BRIDGE_SMALL];
 
 uint64_t census_now(void)
 {
@@ -90,26 +90,15 @@ static void take_asker(int fd)
     close(fd);
 }
 
-static void hear(void)
+static void hear_some(void)
 {
     struct bridge_msg msg;
-    const char *why;
 
-    for (int i = 0; i < TURN; i++)
-        switch (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_CENSUS, STATE_SERVE,
-                               &msg, &why)) {
-        case BRIDGE_AGAIN:
-            return;
-        case BRIDGE_CLOSED:
-            exit(EXIT_SUCCESS);
-        case BRIDGE_BAD:
-            exit(EXIT_FAILURE);
-        case BRIDGE_OK:
-            if (msg.type == MSG_ASKED)
-                take_asker(msg.fds[0]);
-            else if (!census_hear(&census, &msg))
-                exit(EXIT_FAILURE); /* a count that misses something is worse than a new one */
-        }
+    for (int i = 0; i < TURN && hear(ROLE_CENSUS, STATE_SERVE, &msg); i++)
+        if (msg.type == MSG_ASKED)
+            take_asker(msg.fds[0]);
+        else if (!census_hear(&census, &msg))
+            exit(EXIT_FAILURE); /* a count that misses something is worse than a new one */
 }
 
 /* Fills in what to wait for, an entry for each asker at its place. Returns for how long. */
@@ -145,6 +134,6 @@ int main(void)
             if (askers[i].fd >= 0 && fds[i].revents != 0)
                 answer(&askers[i]);
         if (fds[ASKERS].revents != 0)
-            hear();
+            hear_some();
     }
 }

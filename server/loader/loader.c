@@ -6,13 +6,13 @@
  * bounds-check it.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "privsep/bridge.h"
+#include "privsep/hear.h"
 #include "privsep/profile.h"
 #include "server/image.h"
 #include "server/loader/image_write.h"
@@ -140,28 +140,14 @@ static void load(const struct source_ops *ops, const struct msg_load *order, str
         exit(EXIT_FAILURE);
 }
 
-/* The next message of the monitor. */
-static void receive(struct bridge_msg *msg)
-{
-    static _Alignas(8) char buf[BRIDGE_SMALL];
-    struct pollfd bridge = {.fd = BRIDGE_FD, .events = POLLIN};
-    const char *why;
-
-    while (poll(&bridge, 1, -1) < 0)
-        if (errno != EINTR)
-            exit(EXIT_FAILURE);
-    if (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_LOADER, STATE_BEGIN, msg,
-                       &why) != BRIDGE_OK)
-        exit(EXIT_FAILURE);
-}
-
 int main(int argc, char **argv)
 {
     const struct source_ops *ops = enter_profile(argc > 0 ? argv[0] : "");
     struct source source = {.fd = -1, .nsswitch = -1};
     struct bridge_msg msg;
 
-    for (receive(&msg); msg.type == MSG_INPUT; receive(&msg)) {
+    for (msg = hear_next(ROLE_LOADER, STATE_BEGIN); msg.type == MSG_INPUT;
+         msg = hear_next(ROLE_LOADER, STATE_BEGIN)) {
         if (msg.body.INPUT.input == INPUT_SOURCE)
             source.fd = msg.fds[0];
         else

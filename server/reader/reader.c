@@ -14,45 +14,20 @@
 
 #include "policy/policy.h"
 #include "privsep/bridge.h"
+#include "privsep/hear.h"
 #include "privsep/landlock.h"
 #include "privsep/profile.h"
 
-static _Alignas(8) char buf[BRIDGE_SMALL];
 static const struct msg_config body;
-
-static void wait_for(short events)
-{
-    struct pollfd bridge = {.fd = BRIDGE_FD, .events = events};
-
-    poll(&bridge, 1, -1);
-}
-
-static struct bridge_msg receive(enum bridge_state state)
-{
-    struct bridge_msg msg;
-    const char *why;
-
-    for (;;) {
-        switch (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_READER, state, &msg,
-                               &why)) {
-        case BRIDGE_AGAIN:
-            wait_for(POLLIN);
-            break;
-        case BRIDGE_CLOSED:
-        case BRIDGE_BAD:
-            exit(EXIT_FAILURE);
-        case BRIDGE_OK:
-            return msg;
-        }
-    }
-}
 
 static void tell(enum bridge_type type, const char *text, size_t len)
 {
+    struct pollfd bridge = {.fd = BRIDGE_FD, .events = POLLOUT};
+
     while (bridge_send(BRIDGE_FD, type, &body, text, len, NULL) != 0) {
         if (errno != EAGAIN && errno != EINTR)
             exit(EXIT_FAILURE);
-        wait_for(POLLOUT);
+        poll(&bridge, 1, -1);
     }
 }
 
@@ -71,7 +46,7 @@ static int open_file(void *context, const char *name, char *why, size_t len)
         return -1;
     }
     tell(MSG_WANT, name, strlen(name));
-    msg = receive(STATE_SERVE);
+    msg = hear_next(ROLE_READER, STATE_SERVE);
     if (msg.type == MSG_GIVEN)
         return msg.fds[0];
     snprintf(why, len, "%.*s", (int)msg.tail_len, msg.tail);
@@ -128,7 +103,7 @@ int main(void)
 
     enter_landlock();
     profile_enter(&profile_reader);
-    msg = receive(STATE_BEGIN); /* CONFIG: its path; the file */
+    msg = hear_next(ROLE_READER, STATE_BEGIN); /* CONFIG: its path; the file */
     memcpy(path, msg.tail, msg.tail_len);
     fd = msg.fds[0];
     files.context = &fd;

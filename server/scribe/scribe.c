@@ -16,13 +16,13 @@
 #include <unistd.h>
 
 #include "privsep/bridge.h"
+#include "privsep/hear.h"
 #include "privsep/profile.h"
 
 #define SYSLOG_WAIT_MS 1000 /* for a syslogd that does not take datagrams */
 
 static int syslog_fd = -1, stderr_fd = -1;
 static unsigned long syslog_lost;
-static _Alignas(8) char buf[BRIDGE_SMALL];
 static char line[BRIDGE_NAME_MAX + 128];
 
 static const char *level_word(uint32_t level)
@@ -113,24 +113,10 @@ static void take_file(const struct msg_file *file, int fd)
 
 int main(void)
 {
-    struct pollfd bridge = {.fd = BRIDGE_FD, .events = POLLIN};
-    struct bridge_msg msg;
-    const char *why;
-
     profile_enter(&profile_scribe);
     for (;;) {
-        switch (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_SCRIBE, STATE_SERVE,
-                               &msg, &why)) {
-        case BRIDGE_AGAIN:
-            poll(&bridge, 1, -1);
-            continue;
-        case BRIDGE_CLOSED:
-            return EXIT_SUCCESS;
-        case BRIDGE_BAD:
-            return EXIT_FAILURE;
-        case BRIDGE_OK:
-            break;
-        }
+        struct bridge_msg msg = hear_next(ROLE_SCRIBE, STATE_SERVE);
+
         if (msg.type == MSG_RECORD) /* level, pid; text */
             record(&msg.body.RECORD, msg.tail, msg.tail_len);
         else /* log; descriptor */

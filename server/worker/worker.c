@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "privsep/hear.h"
 #include "privsep/profile.h"
 
 #define EVENTS_AT_ONCE 256
@@ -23,7 +24,6 @@ static uint64_t tick_at;
 static struct watched bridge = {WATCH_BRIDGE, BRIDGE_FD};
 static enum bridge_state bridge_state = STATE_BEGIN;
 static bool bridge_blocked;
-static _Alignas(8) char bridge_buf[BRIDGE_SMALL];
 
 /* Clients whose end the monitor has not been told, because its queue was full. */
 static uint32_t *untold;
@@ -147,20 +147,8 @@ static void bridge_writable(void)
 static void bridge_readable(void)
 {
     struct bridge_msg msg;
-    const char *why;
 
-    for (;;) {
-        switch (bridge_receive(BRIDGE_FD, bridge_buf, sizeof bridge_buf, ROLE_MONITOR, ROLE_WORKER,
-                               bridge_state, &msg, &why)) {
-        case BRIDGE_AGAIN:
-            return;
-        case BRIDGE_CLOSED:
-            exit(EXIT_SUCCESS);
-        case BRIDGE_BAD:
-            exit(EXIT_FAILURE);
-        case BRIDGE_OK:
-            break;
-        }
+    while (hear(ROLE_WORKER, bridge_state, &msg)) {
         switch (msg.type) {
         case MSG_SERVE: /* the limits */
             session_limits = msg.body.SERVE;
