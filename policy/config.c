@@ -25,7 +25,7 @@
 /* Far beyond what anybody writes; but what a reader reports must not keep the monitor busy. */
 #define SECTIONS_MOST  65536u              /* of one kind */
 #define MENTIONS_MOST  (1u << 20)          /* of tables and listeners in allow sections */
-#define WORK_MOST      (UINT64_C(1) << 31) /* comparisons of these with the tables */
+#define WORK_MOST      (UINT64_C(1) << 31) /* comparisons of these with tables, or each other */
 #define FRAGMENTS_MOST 4096
 #define OPTIONS_MOST   32 /* of one section */
 #define FOUND_MAX      80
@@ -1180,7 +1180,8 @@ static bool finish(struct reading *r)
     struct policy_place nowhere = {policy->files[0], 0, 0};
 
     if ((uint64_t)(policy->nallows + r->nmentions) * (policy->ntables + policy->nlistens) >
-        WORK_MOST)
+            WORK_MOST ||
+        (uint64_t)policy->nallows * policy->nallows * (policy->nlistens + 1) > WORK_MOST)
         return complain(r, &nowhere,
                         "too many allow sections and names in them for so many tables; "
                         "\"*\" or \"TYPE:*\" for many is expected");

@@ -105,10 +105,11 @@ static void start(struct agent *a, uint64_t now)
                                          .patience = PATIENCE_MS,
                                          .message = agent_message,
                                          .gone = agent_gone};
-    static const struct spawn limits = {.descriptors = 256,
-                                        .file_size = 0,
-                                        .memory = UINT64_C(1) << 30,
-                                        .cpu_seconds = SPAWN_UNLIMITED};
+    struct spawn limits = {
+        .descriptors = (uint32_t)(64 + clients_workers_most(monitor_policy)), /* a link each */
+        .file_size = 0,
+        .memory = UINT64_C(1) << 30,
+        .cpu_seconds = SPAWN_UNLIMITED};
     struct msg_source source = {a->conf->type->type, a->conf->reveal, a->conf->limit};
     char title[128];
 

@@ -213,10 +213,10 @@ static struct worker *find_replacement(struct worker *w, uint64_t now)
 void clients_ask_back(struct worker *w, uint64_t now)
 {
     struct compartment *c = w->compartment;
-    struct msg_drain body = {HANDBACKS};
+    struct msg_drain body = {HANDBACKS - w->asked_back}; /* what it was asked for holds */
     struct worker *other;
 
-    if (w->asked_back > 0)
+    if (w->asked_back > 0 && !w->returned)
         return;
     other = find_replacement(w, now);
     if (other == NULL && w == c->worn && w->child->state == STATE_SERVE)
@@ -228,10 +228,12 @@ void clients_ask_back(struct worker *w, uint64_t now)
     if (w->child->state == STATE_SERVE)
         bridge_take_descriptors(w->child->io.fd, true);
     w->child->state = STATE_DRAIN;
-    if (child_send(w->child, MSG_DRAIN, &body, NULL, 0, NULL))
+    if (child_send(w->child, MSG_DRAIN, &body, NULL, 0, NULL)) {
         w->asked_back = HANDBACKS;
-    else
+        w->returned = false;
+    } else {
         w->again_at = now + BEHIND_MS;
+    }
 }
 
 static bool is_same(const struct client *a, const struct client *b)
@@ -264,7 +266,8 @@ void client_handed_back(struct worker *w, const struct bridge_msg *msg)
     /* If nobody else takes it, it goes to where it came from, and is asked for again. */
     if (next == NULL || !pass_on(next, fd, &client, true)) {
         w->again_at = monitor_now() + BEHIND_MS;
-        if (!pass_on(w, fd, &client, true))
+        w->returned = pass_on(w, fd, &client, true);
+        if (!w->returned)
             refuse(w->compartment, &client, why);
     }
     if (c != NULL)

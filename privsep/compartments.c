@@ -131,15 +131,18 @@ struct compartment *compartment_find(const struct policy_peer *peer)
 
 /*
  * A crowd has its own pace and limits. Of a named user, only what differs by groups is forgotten,
- * and not while it still slows down how often workers die and how much is said about that.
+ * and not while it still slows down how often workers die and how much is said about that. Whoever
+ * is suspect stays so.
  */
 void compartment_forget(struct compartment *c, uint64_t now)
 {
     struct compartment **at = &compartments;
 
-    if (c->workers > 0)
+    bool over = c->stale || listen_of(c)->gone;
+
+    if (c->workers > 0 || (c->suspect && !over))
         return;
-    if (c->crowd == NULL && !c->stale && !listen_of(c)->gone &&
+    if (c->crowd == NULL && !over &&
         (c->peer.ngroups == 0 || (c->backoff != 0 && now < c->start_at + STEADY_MS) ||
          tell_held(c->limits, told_of(c), now) != NEVER))
         return;
@@ -298,10 +301,14 @@ bool compartment_hands_back(const struct compartment *c)
 
 void compartments_reload(const struct policy *old)
 {
+    for (size_t i = 0; i < monitor_policy->nlistens;
+         i++) /* once each: there may be many sections */
+        if (policy_asks_more_groups(old, monitor_policy, i))
+            for (struct compartment *c = compartments; c != NULL; c = c->next)
+                c->stale |= c->peer.listener == i;
     for (struct compartment *c = compartments; c != NULL; c = c->next) {
         struct crowd *crowd = crowd_of(&c->peer);
 
-        c->stale |= policy_asks_more_groups(old, monitor_policy, c->peer.listener);
         if (listen_of(c)->gone || c->stale || crowd != c->crowd)
             tell_held(c->limits, told_of(c), NEVER);
         c->crowd = crowd;

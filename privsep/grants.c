@@ -203,7 +203,7 @@ void grant_spoiled(struct worker *w, uint32_t ref, struct slice text)
     while (i < monitor_policy->ntables && !(w->grants[i].asked && w->grants[i].ref == ref))
         i++;
     if (i == monitor_policy->ntables) {
-        if (w->settling == SETTLED) /* else it may not know yet */
+        if (w->settling == SETTLED && !w->compartment->stale) /* else it may have it still */
             child_end(w->child, "it speaks of a table that it does not have");
     } else if (text.len > 0) {
         if (compartment_may_log(w->compartment, COMPLAINTS))

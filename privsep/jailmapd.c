@@ -338,8 +338,8 @@ uint64_t monitor_descriptors_needed(const struct policy *policy)
     for (size_t i = 0; i < policy->nlistens; i++)
         if (policy->listens[i].clients_per_worker > need)
             need = policy->listens[i].clients_per_worker;
-    return need + clients_workers_most(policy) + 3 * policy->ntables +
-           256; /* image, the one before, an input */
+    /* Image, the one before, an input; a socket, its directory, and the one that replaces it. */
+    return need + clients_workers_most(policy) + 3 * policy->ntables + 3 * policy->nlistens + 256;
 }
 
 uint64_t monitor_descriptors(void)

@@ -42,6 +42,7 @@ struct listener {
     gid_t gid;
     ino_t ino;
     bool bound;
+    bool displaced; /* it could not get its name */
     struct listener *next_dropped;
 };
 static struct listener **listeners;    /* NULL: that one has gone */
@@ -404,6 +405,7 @@ static bool prepare_one(size_t index, const struct policy_listen *conf, bool rep
     replacements[index] = l;
     if (!find_place(l, conf, why, len))
         return false;
+    replaces = replaces && !listeners[index]->displaced;
     if (replaces && !is_ours(listeners[index], why, len))
         return false;
     if (replaces)
@@ -439,32 +441,35 @@ bool listen_prepare(const struct policy *next, char *why, size_t len)
     return true;
 }
 
-/* The new socket under the old name; and who was waiting at the old one is let in. Where that name
+/*
+ * The new socket under the old name; and who was waiting at the old one is let in: as many as its
+ * queue held, since whoever owns the directory may have given it another name. Where its own name
  * cannot be had the old one closes all the same: it may let in whom the policy does not any more.
  */
-static void exchange(size_t index)
+static void exchange(size_t index, unsigned waiting)
 {
     struct listener *l = replacements[index], *old = listeners[index];
     uint64_t now = monitor_now();
-    bool ok;
 
-    as_owner(l);
-    ok = renameat(l->dir, l->name.sun_path, l->dir, old->name.sun_path) == 0;
-    as_root();
-    if (ok)
-        l->name = old->name;
-    else
-        log_line(LOG_ERR,
-                 "listen \"%s\": its socket cannot be replaced (%s); the old one is "
-                 "closed, and nobody can connect until a restart",
-                 monitor_policy->listens[index].path, strerror(errno));
-    while (client_accept(index, old->io.fd, now) == 0)
+    if (!old->displaced) {
+        as_owner(l);
+        l->displaced = renameat(l->dir, l->name.sun_path, l->dir, old->name.sun_path) != 0;
+        as_root();
+        if (l->displaced)
+            log_line(LOG_ERR,
+                     "listen \"%s\": its socket cannot be replaced (%s); the old one is closed, "
+                     "and nobody can connect until a reload that changes it, or a restart",
+                     monitor_policy->listens[index].path, strerror(errno));
+        else
+            l->name = old->name;
+    }
+    while (waiting-- > 0 && client_accept(index, old->io.fd, now) == 0)
         ;
-    drop(old, !ok);
+    drop(old, old->displaced || l->displaced);
     listeners[index] = l;
 }
 
-static void reload_one(size_t index, enum policy_change change)
+static void reload_one(size_t index, enum policy_change change, const struct policy *old)
 {
     if (change == POLICY_REMOVED) {
         drop(listeners[index], true);
@@ -472,7 +477,7 @@ static void reload_one(size_t index, enum policy_change change)
     } else if (change == POLICY_ADDED) {
         listeners[index] = replacements[index];
     } else if (change == POLICY_ANEW && !is_inherited(index)) {
-        exchange(index);
+        exchange(index, old->listens[index].backlog + 1);
     } else if (change == POLICY_TUNED && !is_inherited(index)) {
         listen(listeners[index]->io.fd, monitor_policy->listens[index].backlog);
     }
@@ -482,7 +487,7 @@ static void reload_one(size_t index, enum policy_change change)
 void listen_reload(const struct policy *old)
 {
     for (size_t i = 0; i < monitor_policy->nlistens; i++)
-        reload_one(i, policy_listen_change(old, monitor_policy, i));
+        reload_one(i, policy_listen_change(old, monitor_policy, i), old);
     if (resume_at == NEVER)
         rewatch_all(EPOLLIN);
 }

@@ -253,7 +253,9 @@ void reading_start(void (*done)(struct policy *policy, const char *why, bool tor
         forget_all();
         done(NULL, why, false);
     } else {
-        child_send(reading.reader, MSG_CONFIG, &body, monitor_config, strlen(monitor_config), &fd);
+        if (!child_send(reading.reader, MSG_CONFIG, &body, monitor_config, strlen(monitor_config),
+                        &fd))
+            child_end(reading.reader, "it could not be sent the configuration");
         reading.reader->state = STATE_SERVE;
         reading.reader->late = "it took longer than 60 s; does the name service answer?";
         reading.reader->kill_at = reading.reader->started + READING_MS;

@@ -120,8 +120,8 @@ static void change_over(struct policy *next)
     tables_reload(old);
     clients_reload(old);
     agents_let_go();
+    census_policy(""); /* before workers of new listeners count in tables that it cannot name */
     listen_reload(old);
-    census_policy("");
     control_policy_changed();
     policy_free((struct policy *)old);
     phase = SETTLING;

@@ -427,6 +427,7 @@ static void load(struct mtable *t)
                            .background = true};
     struct msg_load order = {t->conf->type->type, t->conf->reveal, t->conf->limit};
     const char *name = t->conf->name + strlen(t->conf->type->prefix);
+    bool sent = true;
     char title[256];
 
     t->look_at = t->retry_at = NEVER;
@@ -445,10 +446,12 @@ static void load(struct mtable *t)
         return;
     }
     loaders++;
-    for (uint32_t i = 0; i < INPUTS; i++)
+    for (uint32_t i = 0; i < INPUTS && sent; i++)
         if (t->inputs[i].fd >= 0)
-            child_send(t->loader, MSG_INPUT, &(struct msg_input){i}, NULL, 0, &t->inputs[i].fd);
-    child_send(t->loader, MSG_LOAD, &order, name, strlen(name), &t->build);
+            sent =
+                child_send(t->loader, MSG_INPUT, &(struct msg_input){i}, NULL, 0, &t->inputs[i].fd);
+    if (!sent || !child_send(t->loader, MSG_LOAD, &order, name, strlen(name), &t->build))
+        child_end(t->loader, "it could not be sent its work");
     t->loader->state = STATE_SERVE;
     snprintf(t->late, sizeof t->late, "it took longer than load-time, %u s", t->conf->load_time);
     t->loader->late = t->late;

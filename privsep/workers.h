@@ -69,6 +69,7 @@ struct worker {
     size_t room;            /* tables for which it has descriptors */
     unsigned nclients, served;
     unsigned asked_back; /* clients that it has been asked for, and has not handed back yet */
+    bool returned;       /* one of these could go nowhere else, and went back to it */
     uint64_t idle_since;
     uint64_t again_at; /* NEVER, or when to tell it what could not be told */
     /* After a reload: */

@@ -7,6 +7,7 @@ back by itself.
 import os
 import resource
 import signal
+import stat
 
 import arena
 import harness
@@ -59,7 +60,8 @@ class LackingTest(SandboxCase):
 
     def test_no_renaming(self):
         """A reload cannot put the new socket of a listener into its place: the old one, which may
-        let in more than the policy, closes, with a line that says so; who is connected is served."""
+        let in more than the policy, closes, with a line that says so; who is connected is served,
+        and another reload puts things right."""
         program, mailbox = arena.attack_monitor()
         directory = workspace().directory("unrenamed")
         harness.postmap("hash", os.path.join(directory, "table"), "key value\n")
@@ -76,7 +78,18 @@ class LackingTest(SandboxCase):
         mailbox.put("no renaming")
         mark = daemon.mark()
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_log("cannot be replaced .* nobody can connect until a restart", mark)
+        daemon.wait_log("cannot be replaced .* nobody can connect until a reload", mark)
         daemon.wait_log("jailmapd: reloaded: listeners .0 -0 ~1", mark)
         self.assertRaises(OSError, daemon.client)
         self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
+        workspace().write(daemon.directory, "jailmapd.conf", text.replace("0666", "0640"))
+        mailbox.put("nothing")
+        mark = daemon.mark()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_log("jailmapd: reloaded: listeners .0 -0 ~1", mark)
+        with daemon.client() as other:
+            self.assertEqual(other.lookup(table, "key"), (OK, b"value"))
+        self.assertEqual(stat.S_IMODE(os.stat(daemon.socket).st_mode), 0o640)
+        self.assertNotIn("warning", daemon.log(mark))
+        left = [name for name in os.listdir(os.path.dirname(daemon.socket)) if "jailmap-" in name]
+        self.assertEqual(left, [])

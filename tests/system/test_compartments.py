@@ -372,6 +372,31 @@ class HostileTest(LimitsCase):
         self.assertEqual(daemon.log().count(" died: "), 1)
 
 
+    def test_once_for_guests(self):
+        """Nor is a guest's, although nothing else of a guest is remembered once the last of its
+        workers has ended."""
+        path = os.path.join(workspace().directory("attack"), "s-file")
+        options = {"mode": "0666", "workers": 1, "max-use": 2}
+        daemon = self.jailmapd(allow={"*": []}, listen={path: options}, libexec=self.libexec)
+        clients = [self.client(daemon, uid=ALICE, greeting=False) for _ in range(2)]
+        daemon.wait_log("died: it hands back what it was not given")
+
+        def served():
+            client = self.client(daemon, uid=ALICE, greeting=False)
+            clients.append(client)
+            with contextlib.suppress(Closed):
+                return client.receive() == protocol.GREETING
+            return False
+
+        for _ in range(3):
+            wait_for(lambda: served() and served() and served(), "clients to be served")
+            (worker,) = daemon.roles()["worker"]
+            mark = daemon.mark()
+            harness.kill(worker)
+            daemon.wait_log(f"worker pid {worker} .* died: signal 9", mark)
+        self.assertEqual(daemon.log().count("hands back what it was not given"), 1)
+
+
 class ShareTest(LimitsCase):
     """Each user has a share that no other can take."""
 

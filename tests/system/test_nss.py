@@ -4,9 +4,14 @@ The stand-in of nameservice.py does what the name that is asked for says. The sy
 nsswitch.conf and modules stay as they are.
 """
 
+import os
+import re
+
 import harness
 import nameservice
 import proc
+import protocol
+from harness import workspace
 from protocol import OK, NOKEY, RETRY, o_lookup, reply
 from waiting import wait_for
 
@@ -119,6 +124,24 @@ class NameServiceTest(harness.Case):
         self.eventually(stuck, users, "root", (OK, root))
         stuck.send(o_lookup(users, "fault-hang", 64))
         self.assertEqual(daemon.stop(), 0)
+
+    def test_link_for_every_worker(self):
+        """An agent may have as many descriptors as it can have links: one for each worker of each
+        user that the policy names, on each socket."""
+        users, directory = "unix:passwd.byname", workspace().directory("sockets")
+        paths = [os.path.join(directory, name) for name in ("one", "two")]
+        daemon = self.jailmapd(
+            [users],
+            start=False,
+            allow={str(uid): ["*"] for uid in (0, *range(60_000, 60_100))},
+            listen={path: {"mode": "0666", "workers": 3} for path in paths},
+        )
+        daemon.start(wrap=self.wrap)
+        with protocol.Client(paths[0]) as client:
+            self.assertEqual(client.lookup(users, "root")[0], OK)
+        (agent,) = daemon.wait_roles("agent")
+        most = re.search(r"Max open files +(\d+)", proc.read(f"/proc/{agent}/limits"))
+        self.assertGreater(int(most.group(1)), 101 * 2 * 3)
 
     def test_busy_agent_ends(self):
         """An agent that never comes back from the name service ends with a monitor that is killed,
