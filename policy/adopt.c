@@ -222,17 +222,12 @@ static bool is_for(const struct policy_allow *allow, const struct policy_allow *
            (allow->who != WHO_GROUP || allow->gid == other->gid);
 }
 
-static bool is_on(const struct policy_allow *allow, size_t listener)
-{
-    return allow->listens == NULL || allow->listens[listener];
-}
-
 /* The section that is for the same on that listener: there is one at most. */
 static const struct policy_allow *section_for(const struct policy *policy,
                                               const struct policy_allow *allow, size_t listener)
 {
     for (size_t i = 0; i < policy->nallows; i++)
-        if (is_for(&policy->allows[i], allow) && is_on(&policy->allows[i], listener))
+        if (is_for(&policy->allows[i], allow) && policy_is_on(&policy->allows[i], listener))
             return &policy->allows[i];
     return NULL;
 }
@@ -247,7 +242,7 @@ static unsigned more_approvals(const struct policy *a, const struct policy *b)
         for (size_t l = 0; l < a->nlistens && l < b->nlistens; l++) {
             const struct policy_allow *other = section_for(b, &a->allows[i], l);
 
-            if (a->listens[l].gone || b->listens[l].gone || !is_on(&a->allows[i], l))
+            if (a->listens[l].gone || b->listens[l].gone || !policy_is_on(&a->allows[i], l))
                 continue;
             for (size_t j = 0; j < a->ntables; j++)
                 more += a->allows[i].tables[j] &&
@@ -304,7 +299,7 @@ bool policy_asks_more_groups(const struct policy *old, const struct policy *new,
     for (size_t i = 0; i < new->nallows; i++) {
         gid_t group = new->allows[i].gid;
 
-        if (new->allows[i].who == WHO_GROUP && is_on(&new->allows[i], listener) &&
+        if (new->allows[i].who == WHO_GROUP && policy_is_on(&new->allows[i], listener) &&
             policy_reduce(old, listener, &group, 1) == 0)
             return true;
     }

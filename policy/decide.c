@@ -10,7 +10,7 @@
 /* Every byte of the longest name as an escape, and the end. */
 #define ESCAPED_MAX (4 * BRIDGE_NAME_MAX + 8)
 
-static bool is_on(const struct policy_allow *allow, size_t listener)
+bool policy_is_on(const struct policy_allow *allow, size_t listener)
 {
     return allow->listens == NULL || allow->listens[listener];
 }
@@ -20,7 +20,7 @@ size_t policy_count(const struct policy *policy, size_t listener, enum policy_wh
     size_t count = 0;
 
     for (size_t i = 0; i < policy->nallows; i++)
-        count += policy->allows[i].who == who && is_on(&policy->allows[i], listener);
+        count += policy->allows[i].who == who && policy_is_on(&policy->allows[i], listener);
     return count;
 }
 
@@ -33,7 +33,7 @@ static bool is_asked_for(const struct policy *policy, size_t listener, gid_t gro
 {
     for (size_t i = 0; i < policy->nallows; i++)
         if (policy->allows[i].who == WHO_GROUP && policy->allows[i].gid == group &&
-            is_on(&policy->allows[i], listener))
+            policy_is_on(&policy->allows[i], listener))
             return true;
     return false;
 }
@@ -60,7 +60,7 @@ size_t policy_reduce(const struct policy *policy, size_t listener, gid_t *groups
 
 static bool speaks_of(const struct policy_allow *allow, const struct policy_peer *peer)
 {
-    if (!is_on(allow, peer->listener))
+    if (!policy_is_on(allow, peer->listener))
         return false;
     if (allow->who == WHO_USER)
         return allow->uid == peer->uid;
@@ -220,7 +220,7 @@ static const struct policy_allow *section_of(const struct policy *policy,
 
         if (allow->who != WHO_USER || allow->uid != peer->uid)
             continue;
-        if (is_on(allow, peer->listener))
+        if (policy_is_on(allow, peer->listener))
             found = allow;
         else
             *elsewhere = true;

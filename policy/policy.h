@@ -184,6 +184,9 @@ void policy_show_words(const struct policy *policy, FILE *out);
 /* The limits of a uid: its own section, or that of "*", or what holds if there is neither. */
 const struct policy_limit *policy_limit(const struct policy *policy, uid_t uid);
 
+/* Does the section hold on that listener? */
+bool policy_is_on(const struct policy_allow *allow, size_t listener);
+
 enum policy_decision { POLICY_DENY, POLICY_APPROVE };
 
 /* May the client use the table of that canonical name? On POLICY_APPROVE *table is its index. */

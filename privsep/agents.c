@@ -55,11 +55,9 @@ static void agent_message(struct child *c, const struct bridge_msg *msg)
 {
     struct agent *a = c->owner;
     char text[512];
-    unsigned held = log_held(&a->limit, monitor_now());
 
-    if (held > 0)
-        log_line(LOG_WARNING, "%u more lines about the agent of table \"%s\" were left out", held,
-                 a->conf->name);
+    log_left_out(&a->limit, monitor_now(), LOG_WARNING,
+                 "lines about the agent of table \"%s\" were left out", a->conf->name);
     if (msg->body.EVENT.event < EVENT_FAILING || msg->body.EVENT.event > EVENT_WEAKER) {
         child_end(c, "it reports an event that it cannot have");
         return;

@@ -171,12 +171,6 @@ void child_end(struct child *c, const char *verdict)
         kill(c->pid, SIGKILL);
 }
 
-static void released_message(struct child *c, const struct bridge_msg *msg)
-{
-    (void)c;
-    (void)msg;
-}
-
 static void released_gone(struct child *c, const char *how)
 {
     (void)c;
@@ -185,10 +179,8 @@ static void released_gone(struct child *c, const char *how)
 
 void child_release(struct child *c)
 {
-    static const struct child_ops released = {.role = ROLE_WORKER,
-                                              .what = "released child",
-                                              .message = released_message,
-                                              .gone = released_gone};
+    static const struct child_ops released = {
+        .role = ROLE_WORKER, .what = "released child", .gone = released_gone};
 
     c->ops = &released;
     c->owner = NULL;

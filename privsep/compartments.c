@@ -59,12 +59,10 @@ static uint64_t tell_held(struct log_limit *limits, const char *who, uint64_t no
     uint64_t next = NEVER;
 
     for (int i = 0; i < LIMITED; i++) {
-        unsigned held = log_held(&limits[i], now);
+        uint64_t at =
+            log_left_out(&limits[i], now, LOG_WARNING, "%s for %s", limited_names[i], who);
 
-        if (held > 0)
-            log_line(LOG_WARNING, "%u more %s for %s", held, limited_names[i], who);
-        if (limits[i].until != 0 && limits[i].until < next)
-            next = limits[i].until;
+        next = at < next ? at : next;
     }
     return next;
 }

@@ -34,6 +34,7 @@
 #define PAUSE_MS        200 /* when descriptors run out */
 #define ASKERS          16  /* that wait for a reload */
 #define RESULT_MAX      4096
+#define LEFT_OUT        "refusals on control sockets"
 
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59
@@ -48,14 +49,6 @@ static struct asker {
     struct reload_waiter waiter;
     bool spent; /* an event in hand may still point at it */
 } askers[ASKERS];
-
-static void say(int fd, const char *text)
-{
-    struct iovec iov = {(char *)text, strlen(text)};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
 
 /* ---- commands ---- */
 
@@ -152,7 +145,7 @@ static void asker_done(struct reload_waiter *waiter, bool reloaded, const char *
 
     (void)reloaded; /* the result says so */
     snprintf(text, sizeof text, "%s\n", result);
-    say(a->io.fd, text);
+    monitor_say(a->io.fd, text, strlen(text));
     end_asker(a);
 }
 
@@ -180,7 +173,7 @@ static const char *reload(int *fd, const struct ucred *peer)
 /* The connection is left open: it ends when this process has ended. */
 static const char *stop(int *fd, const struct ucred *peer)
 {
-    say(*fd, "stopping\n");
+    monitor_say(*fd, "stopping\n", strlen("stopping\n"));
     *fd = -1;
     monitor_stop(EX_OK, "control.stop from pid %d", (int)peer->pid);
     return NULL;
@@ -241,12 +234,10 @@ static const char *refusal(const struct control *c, int fd, struct ucred *peer)
 static void refuse(const struct control *c, int fd, const struct ucred *peer, const char *why)
 {
     char text[256];
-    unsigned held = log_held(&limit, monitor_now());
 
     snprintf(text, sizeof text, "refused: %s\n", why);
-    say(fd, text);
-    if (held > 0)
-        log_line(LOG_WARNING, "%u more refusals on control sockets", held);
+    monitor_say(fd, text, strlen(text));
+    log_left_out(&limit, monitor_now(), LOG_WARNING, LEFT_OUT);
     if (log_allow(&limit))
         log_line(LOG_WARNING, "refused %s to uid %u pid %d: %s", c->name, (unsigned)peer->uid,
                  (int)peer->pid, why);
@@ -288,10 +279,8 @@ static void control_ready(struct watched *self, uint32_t events)
 
 uint64_t control_tick(uint64_t now)
 {
-    unsigned held = log_held(&limit, now);
+    uint64_t next = log_left_out(&limit, now, LOG_WARNING, LEFT_OUT);
 
-    if (held > 0)
-        log_line(LOG_WARNING, "%u more refusals on control sockets", held);
     for (size_t i = 0; i < ASKERS; i++)
         askers[i].spent = false;
     if (resume_at <= now) {
@@ -299,7 +288,7 @@ uint64_t control_tick(uint64_t now)
             monitor_rewatch(&controls[i].io, EPOLLIN);
         resume_at = NEVER;
     }
-    return limit.until != 0 && limit.until < resume_at ? limit.until : resume_at;
+    return next < resume_at ? next : resume_at;
 }
 
 /* ---- start and end ---- */

@@ -17,6 +17,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -95,6 +96,14 @@ void monitor_rewatch(struct watched *watched, uint32_t events)
 void monitor_unwatch(struct watched *watched)
 {
     epoll_ctl(MONITOR_LOOP, EPOLL_CTL_DEL, watched->fd, NULL);
+}
+
+bool monitor_say(int fd, const void *data, size_t len)
+{
+    struct iovec iov = {(void *)data, len};
+    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    return sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
 uint64_t monitor_now(void)

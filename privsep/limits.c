@@ -68,11 +68,7 @@ static bool may_log(void)
 
 uint64_t limits_tick(uint64_t now)
 {
-    unsigned held = log_held(&lines, now);
-
-    if (held > 0)
-        log_line(LOG_WARNING, "%u more lines on limits of users", held);
-    return lines.until != 0 ? lines.until : NEVER;
+    return log_left_out(&lines, now, LOG_WARNING, "lines on limits of users");
 }
 
 static void log_begin(const struct msg_limit *m, uint32_t limit)

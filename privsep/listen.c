@@ -208,7 +208,7 @@ static void listen_ready(struct watched *self, uint32_t events)
         int error = client_accept(l->index, l->io.fd, now);
 
         if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS) {
-            log_held(&limit, now);
+            log_left_out(&limit, now, LOG_WARNING, "lines on clients that could not be accepted");
             if (log_allow(&limit))
                 log_line(LOG_WARNING, "cannot accept clients for the moment: %s", strerror(error));
             rewatch_all(0);

@@ -115,15 +115,11 @@ void log_directly(const char *text)
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = SYSLOG_SOCKET};
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     char line[BRIDGE_TEXT_MAX];
-    struct iovec iov = {line, sizeof line - 1};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
     int n = snprintf(line, sizeof line, "<%u>jailmapd[%d]: error: %s", LOG_MAIL | LOG_ERR,
                      (int)getpid(), text);
 
-    if ((size_t)n < iov.iov_len)
-        iov.iov_len = (size_t)n;
     if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-        sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+        monitor_say(fd, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
     if (fd >= 0)
         close(fd);
 }
@@ -169,14 +165,23 @@ void log_line(int level, const char *format, ...)
         lost++;
 }
 
-unsigned log_held(struct log_limit *limit, uint64_t now)
+uint64_t log_left_out(struct log_limit *limit, uint64_t now, int level, const char *format, ...)
 {
     unsigned held = limit->held;
+    char what[512];
+    va_list ap;
 
-    if (limit->until == 0 || now < limit->until)
-        return 0;
+    if (limit->until == 0)
+        return NEVER;
+    if (now < limit->until)
+        return limit->until;
     *limit = (struct log_limit){0};
-    return held;
+    va_start(ap, format);
+    vsnprintf(what, sizeof what, format, ap);
+    va_end(ap);
+    if (held > 0)
+        log_line(level, "%u more %s", held, what);
+    return NEVER;
 }
 
 bool log_allow(struct log_limit *limit)

@@ -26,7 +26,9 @@ struct log_limit {
 };
 /* True if a line may be written; else it is counted. */
 bool log_allow(struct log_limit *limit);
-/* Ends an interval that is over at now. Returns how many lines it held back. */
-unsigned log_held(struct log_limit *limit, uint64_t now);
+/* Ends an interval that is over at now, and says how many lines it held back: "3 more", and what
+ * these words say. Returns when the present one ends; NEVER: there is none. */
+__attribute__((format(printf, 4, 5))) uint64_t log_left_out(struct log_limit *limit, uint64_t now,
+                                                            int level, const char *format, ...);
 
 #endif

@@ -153,12 +153,10 @@ void master_served(void)
 {
     uint32_t pid = (uint32_t)getpid();
     uint32_t pair[] = {pid, generation, TAKEN, pid, generation, AVAILABLE};
-    struct iovec iov = {pair, sizeof pair};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
 
     if (told || status.fd < 0)
         return;
     told = true;
-    if (sendmsg(status.fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof pair)
+    if (!monitor_say(status.fd, pair, sizeof pair))
         log_line(LOG_WARNING, "cannot tell master(8) of the first client: %s", strerror(errno));
 }

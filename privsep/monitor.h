@@ -33,6 +33,9 @@ bool monitor_watch(struct watched *watched, uint32_t events);
 void monitor_rewatch(struct watched *watched, uint32_t events);
 void monitor_unwatch(struct watched *watched);
 
+/* Sends that, if it can be at once. The filter lets the monitor say things on sockets, and hear
+ * them on few. */
+bool monitor_say(int fd, const void *data, size_t len);
 /* Monotonic milliseconds. */
 uint64_t monitor_now(void);
 /* An orderly end, with that exit status and these last words; the first call counts. */

@@ -22,6 +22,7 @@
 #include "privsep/monitor.h"
 #include "privsep/notify.h"
 
+#define WATCHDOG "WATCHDOG=1"
 #define AGAIN_MS 1000 /* what it did not take is sent again after this */
 
 static char name[sizeof((struct sockaddr_un *)NULL)->sun_path];
@@ -73,20 +74,12 @@ void notify_open(void)
     fd = -1;
 }
 
-static bool tell(const char *text)
-{
-    struct iovec iov = {(char *)text, strlen(text)};
-    struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    return sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
-}
-
 /* A full queue is no reason to lose what the service manager waits for. */
 static void tell_state(void)
 {
     owed = false;
     again_at = NEVER;
-    if (fd < 0 || tell(state))
+    if (fd < 0 || monitor_say(fd, state, strlen(state)))
         return;
     owed = errno == EAGAIN || errno == ENOBUFS;
     if (owed)
@@ -126,7 +119,9 @@ uint64_t notify_tick(uint64_t now)
     if (owed && again_at <= now)
         tell_state();
     if (fd >= 0 && watchdog_at <= now)
-        watchdog_at = now + (tell("WATCHDOG=1") || watchdog < AGAIN_MS ? watchdog : AGAIN_MS);
+        watchdog_at =
+            now + (monitor_say(fd, WATCHDOG, strlen(WATCHDOG)) || watchdog < AGAIN_MS ? watchdog
+                                                                                      : AGAIN_MS);
     if (fd < 0)
         return NEVER;
     return again_at < watchdog_at ? again_at : watchdog_at;

@@ -14,18 +14,18 @@
 #include "policy/policy.h"
 #include "privsep/bridge.h"
 #include "privsep/child.h"
+#include "privsep/fingerprint.h"
 #include "privsep/launch.h"
 #include "privsep/monitor.h"
 #include "privsep/reading.h"
 
 #define READING_MS 60000 /* the name service may be slow */
-#define TICK_MS    10    /* times of files are no finer on some kernels */
 #define READ_ROOM  4096  /* messages that it may send besides its allowance */
 
 /* A file, or a directory, as it was when it was opened. */
 struct file {
     char *name;
-    struct stat st;
+    struct fingerprint is;
 };
 
 static struct {
@@ -51,20 +51,12 @@ static void forget_all(void)
 
 /* ---- files ---- */
 
-static bool is_fresh(const struct stat *st)
-{
-    struct timespec now;
-    int64_t age;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    age = (now.tv_sec - st->st_ctim.tv_sec) * 1000 + (now.tv_nsec - st->st_ctim.tv_nsec) / 1000000;
-    return age >= 0 && age < TICK_MS;
-}
-
 /* Opens it and remembers what it is like. */
 static int open_file(const char *name, char *why, size_t len)
 {
     struct file *grown = NULL, file = {.name = strdup(name)};
+    struct stat st;
+    int64_t age;
     int fd = -1;
 
     if (reading.nfiles >= CONFIG_FILES_MAX)
@@ -73,21 +65,18 @@ static int open_file(const char *name, char *why, size_t len)
              (grown = reallocarray(reading.files, reading.nfiles + 1, sizeof *grown)) == NULL)
         snprintf(why, len, "%s", strerror(ENOMEM));
     else
-        fd = monitor_open_config(name, &file.st, why, len);
+        fd = monitor_open_config(name, &st, why, len);
     if (grown != NULL)
         reading.files = grown;
     if (fd < 0) {
         free(file.name);
         return -1;
     }
-    reading.fresh |= is_fresh(&file.st);
+    age = fingerprint_age(st.st_ctim);
+    reading.fresh |= age >= 0 && age < TICK_MS;
+    file.is = fingerprint(&st);
     reading.files[reading.nfiles++] = file;
     return fd;
-}
-
-static bool same_time(struct timespec a, struct timespec b)
-{
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
 /* Do the names still lead to what was read? */
@@ -96,15 +85,15 @@ static bool is_torn(void)
     char why[512];
 
     for (size_t i = 0; i < reading.nfiles; i++) {
-        const struct stat *was = &reading.files[i].st;
+        struct fingerprint now;
         struct stat st;
         int fd = monitor_open_config(reading.files[i].name, &st, why, sizeof why);
 
         if (fd < 0)
             return true;
         close(fd);
-        if (st.st_dev != was->st_dev || st.st_ino != was->st_ino || st.st_size != was->st_size ||
-            !same_time(st.st_mtim, was->st_mtim) || !same_time(st.st_ctim, was->st_ctim))
+        now = fingerprint(&st);
+        if (!fingerprint_same(&now, &reading.files[i].is))
             return true;
     }
     return reading.fresh;

@@ -27,6 +27,7 @@
 #include "privsep/census.h"
 #include "privsep/child.h"
 #include "privsep/clients.h"
+#include "privsep/fingerprint.h"
 #include "privsep/launch.h"
 #include "privsep/log.h"
 #include "privsep/memfd.h"
@@ -43,7 +44,6 @@
 #define IMAGE_RATIO   16    /* an image may be larger than its source, but not by much */
 #define LOCK_LOOK_MS  10    /* while a writer has the source locked, or open */
 #define SETTLED_MS    1000  /* since the last change, if a writer may keep it open */
-#define TICK_MS       10    /* times of files are no finer on some kernels */
 #define REST          2     /* times as long as a load took, until the next */
 #define QUIET_MS      20    /* after an event, before the source is looked at */
 #define QUIET_MOST_MS 200   /* however long events go on */
@@ -52,15 +52,6 @@
 #define RETIRE_MS     1000  /* after workers let go of an image, its memory is freed here */
 #define NSSWITCH      "/etc/nsswitch.conf"
 #define SEALS         (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
-
-/* What tells one content of a source from another. */
-struct fingerprint {
-    dev_t dev;
-    ino_t ino;
-    off_t size;
-    nlink_t nlink;
-    struct timespec mtime, ctime;
-};
 
 struct input {
     const char *path;        /* NULL: the table has no such input */
@@ -124,11 +115,8 @@ static void changed(struct mtable *t)
 /* The owner of a source can make it change all day long. */
 static bool may_log(struct mtable *t)
 {
-    unsigned held = log_held(&t->limit, monitor_now());
-
-    if (held > 0)
-        log_line(LOG_INFO, "%u more lines about loads of table \"%s\" were left out", held,
-                 t->conf->name);
+    log_left_out(&t->limit, monitor_now(), LOG_INFO,
+                 "lines about loads of table \"%s\" were left out", t->conf->name);
     return log_allow(&t->limit);
 }
 
@@ -188,29 +176,6 @@ static void fail_for_a_while(struct mtable *t, const char *why)
     t->retry_at = monitor_now() + RETRY_MS;
     if (t->retry_at < t->rest_until)
         t->retry_at = t->rest_until;
-}
-
-static struct fingerprint fingerprint(const struct stat *st)
-{
-    return (struct fingerprint){st->st_dev,   st->st_ino,  st->st_size,
-                                st->st_nlink, st->st_mtim, st->st_ctim};
-}
-
-static bool same_time(struct timespec a, struct timespec b)
-{
-    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
-}
-
-static bool same_content(const struct fingerprint *a, const struct fingerprint *b)
-{
-    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-           same_time(a->mtime, b->mtime);
-}
-
-/* The time of change tells even of writers that set the other one back. */
-static bool same(const struct fingerprint *a, const struct fingerprint *b)
-{
-    return same_content(a, b) && same_time(a->ctime, b->ctime);
 }
 
 static void close_fd(int *fd)
@@ -341,7 +306,7 @@ static bool is_news(struct mtable *t, bool keep)
 
         if (t->inputs[i].fd >= 0 && fstat(t->inputs[i].fd, &st) == 0)
             found = fingerprint(&st);
-        news |= !same(&found, &t->inputs[i].seen);
+        news |= !fingerprint_same(&found, &t->inputs[i].seen);
         if (keep)
             t->inputs[i].seen = found;
     }
@@ -360,8 +325,8 @@ static bool is_torn(const struct mtable *t)
             continue;
         now = fingerprint(&st);
         /* A file that has got or lost a name has changed, but not its content. */
-        if (!same_content(&now, &in->seen) ||
-            (now.nlink == in->seen.nlink && !same(&now, &in->seen)))
+        if (!fingerprint_same_content(&now, &in->seen) ||
+            (now.nlink == in->seen.nlink && !fingerprint_same(&now, &in->seen)))
             return true;
     }
     return false;
@@ -490,15 +455,13 @@ static bool is_open_for_writing(int fd, uid_t owner, bool *sure)
 static bool is_settled(const struct mtable *t)
 {
     int fd = t->inputs[INPUT_SOURCE].fd;
-    struct timespec now;
     struct stat st;
     int64_t age;
     bool sure;
 
     if (fstat(fd, &st) != 0)
         return true;
-    clock_gettime(CLOCK_REALTIME, &now);
-    age = (now.tv_sec - st.st_mtim.tv_sec) * 1000 + (now.tv_nsec - st.st_mtim.tv_nsec) / 1000000;
+    age = fingerprint_age(st.st_mtim);
     if (age >= 0 && age < TICK_MS)
         return false;
     if (t->conf->type->lock != TABLE_LOCK_NONE || !is_open_for_writing(fd, st.st_uid, &sure))
