@@ -187,8 +187,9 @@ static int explain(const char *table, int status)
             EX_TEMPFAIL, table,
             "temporary failure: the table cannot be used now; the server's log says why");
     case PM_DENY:
-        return complain(EX_NOPERM, table,
-                        "not approved for this user; the server's log says what would approve it");
+        return complain(
+            EX_NOPERM, table,
+            "not approved for this user; the server's log says why, and what would approve it");
     case PM_CONFIG:
         return complain(EX_TEMPFAIL, table, "the server reports a configuration error");
     case PM_BAD:

@@ -51,8 +51,13 @@ static const struct value messages[] = {{MSG_DONTWAIT, "MSG_DONTWAIT"},
                                         {MSG_PEEK, "MSG_PEEK"},
                                         {0, NULL}};
 static const struct value levels[] = {{SOL_SOCKET, "SOL_SOCKET"}, {0, NULL}};
-static const struct value options[] = {
-    {SO_SNDBUF, "SO_SNDBUF"}, {SO_PEERCRED, "SO_PEERCRED"}, {SO_TYPE, "SO_TYPE"}, {0, NULL}};
+static const struct value options[] = {{SO_SNDBUF, "SO_SNDBUF"},
+                                       {SO_PEERCRED, "SO_PEERCRED"},
+                                       {SO_TYPE, "SO_TYPE"},
+                                       {SO_DOMAIN, "SO_DOMAIN"},
+                                       {SO_PEERGROUPS, "SO_PEERGROUPS"},
+                                       {SO_PASSRIGHTS, "SO_PASSRIGHTS"},
+                                       {0, NULL}};
 static const struct value fcntls[] = {{F_DUPFD, "F_DUPFD"},
                                       {F_GETFD, "F_GETFD"},
                                       {F_SETFD, "F_SETFD"},
@@ -215,6 +220,11 @@ static void describe_masked(char *text, size_t len, const struct scmp_arg_cmp *a
                  arg->datum_b == O_RDONLY   ? "for reading"
                  : arg->datum_b == O_WRONLY ? "for writing"
                                             : "for reading and writing");
+        return;
+    }
+    if (arg->datum_a == UINT32_MAX) { /* an int, of which the kernel ignores the upper half */
+        describe_value(value, sizeof value, arg->datum_b, values);
+        snprintf(text, len, "%s is %s", name, value);
         return;
     }
     describe_bits(mask, sizeof mask, arg->datum_a, values);

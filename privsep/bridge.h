@@ -60,7 +60,7 @@ int bridge_send(int fd, enum bridge_type type, const void *body, const void *tai
 /*
  * Gets rid of a descriptor that a peer chose. A UNIX socket is closed. To close another file can
  * mean to wait for whoever made it (the flush of a file system in user space, the linger of a TCP
- * connection), so that one stays open: the caller sees to it that this cannot happen often.
+ * connection), so that one stays open: the caller sees to it that a peer can do so once only.
  */
 void bridge_discard(int fd);
 

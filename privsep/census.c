@@ -1,9 +1,10 @@
 /*
  * The census's end of the monitor: what is told to it. Runs in the monitor, with privilege. It may
- * start a census, make pages of counters, and tell how things are, at most ten times a second; it
- * must never map a page. All that it hears is that a limit is reached or kept again, and what comes
- * of that is no more than privsep/limits.c says. Nothing is queued here: whoever has
- * news keeps it until census_tell() takes it, so a census that does not read costs nothing.
+ * start a census, make pages of counters, and tell how things are, ten times a second and when root
+ * or the control group asks; it must never map a page. All that it hears is that a limit is reached
+ * or kept again, and what comes of that is no more than privsep/limits.c says. Nothing is queued
+ * here: whoever has news keeps it until census_tell() takes it, so a census that does not read
+ * costs nothing.
  */
 #include <fcntl.h>
 #include <stdio.h>

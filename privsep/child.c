@@ -1,7 +1,7 @@
 /*
  * Children of the monitor: starting, hearing, ending. Runs in the monitor, with privilege. Every
- * message from a child passes through child_ready(), which checks it against the bridge's table and
- * the child's allowance before any handler sees it; a child that breaks a rule is ended and costs
+ * message from a child passes through hear(), which checks it against the bridge's table and the
+ * child's allowance before any handler sees it; a child that breaks a rule is ended and costs
  * the others nothing. It must never wait for a child, except when the monitor itself ends.
  */
 #include <errno.h>

@@ -1,8 +1,9 @@
 /*
  * System call filters. One profile for each program, one line for each system call with the caller
  * that needs it. Runs once in every process: in a child as its first act, before it has read a byte
- * from anyone; in the monitor before it starts the first child. A profile must never be widened at
- * run time; filters cannot be taken off.
+ * from anyone but the monitor; in the monitor once its launchers run, before it starts anything
+ * else and before it takes a client. A profile must never be widened at run time; filters cannot be
+ * taken off.
  */
 #ifndef JAILMAP_PRIVSEP_PROFILE_H
 #define JAILMAP_PRIVSEP_PROFILE_H

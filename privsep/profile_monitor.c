@@ -98,7 +98,7 @@ static const struct profile_rule rules[] = {
     {SCMP_SYS(fcntl), 0, 1, {IS(1, F_GET_SEALS)}, "images, counters"},
     {SCMP_SYS(ftruncate), 0, 0, {{0}}, "counters: the size of a page"},
 
-    {SCMP_SYS(write), 0, 0, {{0}}, "to whoever started it, that it is ready"},
+    {SCMP_SYS(write), 0, 0, {{0}}, "that it is ready; the policy, for control.policy"},
     {SCMP_SYS(renameat), 0, 0, {{0}}, "sockets: a reload replaces one"},
     {SCMP_SYS(renameat2), 0, 0, {{0}}, "the same, where renameat does not exist"},
     {SCMP_SYS(unlinkat), 0, 0, {{0}}, "sockets, when they go, and its own files, at the end"},
