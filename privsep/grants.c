@@ -181,7 +181,11 @@ void grant_asked(struct worker *w, const struct bridge_msg *msg)
     if (policy_decide(monitor_policy, &w->compartment->peer, name, &index) != POLICY_APPROVE) {
         if (!w->compartment->stale)
             grant_log_denied(w, open->client, name);
-        if (!tell_refused(w, open->ref, index))
+        if (tell_refused(w, open->ref, index))
+            return;
+        if (w->settling == SETTLE_OWED) /* a reload has filled its queue, not its own silence */
+            worker_dismiss(w, "it was told too much at once");
+        else
             child_end(w->child, "it asks and does not read the answers");
         return;
     }

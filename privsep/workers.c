@@ -347,8 +347,7 @@ static void worker_message(struct child *child, const struct bridge_msg *msg)
         client_event(w, msg);
 }
 
-/* Ends one that may simply have had clients that were never idle: that is no misdeed. */
-static void dismiss(struct worker *w, const char *why)
+void worker_dismiss(struct worker *w, const char *why)
 {
     w->dismissed = true;
     w->settling = SETTLING; /* until it has ended */
@@ -369,7 +368,7 @@ static bool is_in_time(struct worker *w, uint64_t now)
                  w->compartment->stale ? "more groups of its clients count now"
                                        : "it had a table that is not approved any more",
                  w->nclients);
-        dismiss(w, "it did not hand back its clients in time");
+        worker_dismiss(w, "it did not hand back its clients in time");
     } else {
         return true;
     }
@@ -430,7 +429,7 @@ static void reload_worker(struct worker *w, const struct policy *old, uint64_t n
     grants_take_away(w);
     w->tainted |= c->stale;
     if (listen_of(c)->gone || (w->tainted && c->suspect)) {
-        dismiss(w, "its clients may not use it any more");
+        worker_dismiss(w, "its clients may not use it any more");
         return;
     }
     note_limits(w, &old->listens[c->peer.listener]);

@@ -130,6 +130,8 @@ uint64_t compartments_tick(uint64_t now);
 void worker_news(size_t place);
 /* NULL: not now, and the compartment knows when next. */
 struct worker *worker_start(struct compartment *c);
+/* Ends one that is not at fault: it may simply have clients that are never idle. */
+void worker_dismiss(struct worker *w, const char *why);
 /* Lets one go that has no clients. */
 void worker_release(struct worker *w);
 

@@ -41,31 +41,6 @@ bool unit_check(bool ok, bool fatal, const char *file, unsigned line, const char
     abort();
 }
 
-void *need_memory(size_t len)
-{
-    void *memory = malloc(len > 0 ? len : 1);
-
-    REQUIRE(memory != NULL, "out of memory");
-    return memory;
-}
-
-char *exact_copy(const void *bytes, size_t len)
-{
-    char *copy = need_memory(len);
-
-    if (len > 0)
-        memcpy(copy, bytes, len);
-    return copy;
-}
-
-uint64_t random_next(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
 /* ---- system calls that the linker leads here ---- */
 
 void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);

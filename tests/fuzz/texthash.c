@@ -56,11 +56,7 @@ static void check_again(const struct loaded *l)
     load_file(&again, &source_texthash, (struct slice){text, len}, NULL);
     REQUIRE(again.rc == 0 && again.count == l->count, "%zu entries, written and read again: %zu",
             l->count, again.count);
-    for (size_t i = 0; i < l->count; i++)
-        CHECK(again.records[i].forms == l->records[i].forms &&
-                  slice_same(again.records[i].key, l->records[i].key) &&
-                  slice_same(again.records[i].value, l->records[i].value),
-              "entry %zu, written and read again", i);
+    expect_same(&again, l);
     unload(&again);
     free(text);
 }

@@ -88,18 +88,26 @@ static long send_open(uint32_t ref, uint32_t client, const char *text)
     return bridge_send(BRIDGE_FD, MSG_OPEN, &body, name, len, NULL);
 }
 
+/* The next message of the monitor; false when it is too late. */
+static bool hear_until(uint64_t until, struct bridge_msg *msg)
+{
+    static _Alignas(8) char buf[BRIDGE_SMALL];
+    const char *why;
+
+    while (milliseconds() < until)
+        if (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_WORKER, STATE_SERVE, msg,
+                           &why) == BRIDGE_OK)
+            return true;
+    return false;
+}
+
 /* What the monitor says to that: a table, or that it is denied. */
 static long verdict(struct order *o)
 {
-    static _Alignas(8) char buf[BRIDGE_SMALL];
     uint64_t until = milliseconds() + PATIENCE_MS;
     struct bridge_msg msg;
-    const char *why;
 
-    while (milliseconds() < until) {
-        if (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_WORKER, STATE_SERVE, &msg,
-                           &why) != BRIDGE_OK)
-            continue;
+    while (hear_until(until, &msg)) {
         snprintf(o->detail, sizeof o->detail, "%s", bridge_name(msg.type));
         if (msg.type != MSG_TABLE_ERROR)
             return msg.type;
@@ -232,15 +240,10 @@ static long give_image(struct order *o)
 /* What the monitor says until it asks for clients back. The latest client that it sends is kept. */
 static bool wait_for_drain(void)
 {
-    static _Alignas(8) char buf[BRIDGE_SMALL];
     uint64_t until = milliseconds() + PATIENCE_MS;
     struct bridge_msg msg;
-    const char *why;
 
-    while (milliseconds() < until) {
-        if (bridge_receive(BRIDGE_FD, buf, sizeof buf, ROLE_MONITOR, ROLE_WORKER, STATE_SERVE, &msg,
-                           &why) != BRIDGE_OK)
-            continue;
+    while (hear_until(until, &msg)) {
         if (msg.type == MSG_DRAIN)
             return true;
         if (msg.type == MSG_CLIENT) {

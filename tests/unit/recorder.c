@@ -204,3 +204,13 @@ size_t mutate(char *bytes, size_t len, size_t cap, const char *alphabet, size_t 
     }
     return len;
 }
+
+void expect_same(const struct loaded *a, const struct loaded *b)
+{
+    CHECK(a->count == b->count, "%zu entries, not %zu", a->count, b->count);
+    for (size_t i = 0; i < a->count && i < b->count; i++)
+        CHECK(a->records[i].forms == b->records[i].forms &&
+                  slice_same(a->records[i].key, b->records[i].key) &&
+                  slice_same(a->records[i].value, b->records[i].value),
+              "entry %zu is another", i);
+}

@@ -46,6 +46,8 @@ void expect_loaded(const struct loaded *l, const char *entries, const char *warn
 void expect_failed(const struct loaded *l, const char *why);
 /* Checks what must hold whatever the source was. */
 void expect_sane(const struct loaded *l);
+/* Both have the same entries. */
+void expect_same(const struct loaded *a, const struct loaded *b);
 
 /* Changes some bytes, cuts or repeats; returns the new length, at most cap. */
 size_t mutate(char *bytes, size_t len, size_t cap, const char *alphabet, size_t letters,
