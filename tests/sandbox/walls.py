@@ -201,7 +201,7 @@ WALLS = {
         ], ["unit"]),
     # ---- tables and images ----
     "seals": (
-        line("privsep/memfd.c", "fcntl(fd, F_ADD_SEALS, seals) != 0 || (fcntl(fd, F_GET_SEALS) & seals) != seals", "false"),
+        line("privsep/memfd.c", "fcntl(fd, F_ADD_SEALS, seals) != 0 || (fcntl(fd, F_GET_SEALS) & seals) != seals", "0"),
         ["system jail.images_are_sealed"],
     ),
     "images are read-only": (
@@ -285,7 +285,7 @@ WALLS = {
         ["unit", "system reveal.groups"],
     ),
     "sections are of listeners": (
-        line("policy/decide.c", "if (!is_on(allow, peer->listener))", "if (false)"),
+        line("policy/decide.c", "if (!policy_is_on(allow, peer->listener))", "if (false)"),
         ["unit", "system reveal.listeners"],
     ),
     "places of guests": (
@@ -433,7 +433,7 @@ WALLS = {
         ["system control.who"],
     ),
     "groups that count since a reload are looked at": (
-        line(COMPARTMENTS, "c->stale |= policy_asks_more_groups(old, monitor_policy, c->peer.listener);"),
+        line(COMPARTMENTS, "c->stale |= c->peer.listener == i;"),
         ["system control.groups"],
     ),
     "what is of another listener is another approval": (
