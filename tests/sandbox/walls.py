@@ -433,7 +433,7 @@ WALLS = {
         ["system control.who"],
     ),
     "groups that count since a reload are looked at": (
-        line(COMPARTMENTS, "c->stale |= c->peer.listener == i;"),
+        line(COMPARTMENTS, "c->stale |= c->peer.listener == i;", ";"),
         ["system control.groups"],
     ),
     "what is of another listener is another approval": (
