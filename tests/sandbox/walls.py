@@ -269,6 +269,10 @@ WALLS = {
         line(COMPARTMENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.listener == peer->listener &&"),
         ["system jail.compartments"],
     ),
+    "who is suspect stays so": (
+        line(COMPARTMENTS, "(c->suspect && !over)", "false"),
+        ["system compartments.once_for_guests"],
+    ),
     "compartments by listener": (
         line(COMPARTMENTS, "c->peer.listener == peer->listener && c->peer.uid == peer->uid &&", "c->peer.uid == peer->uid &&"),
         ["system start.socket_file"],
