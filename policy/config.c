@@ -257,10 +257,11 @@ static bool find_child(struct reading *r, const struct policy_place *spot, const
     if (!parse_id(name, ':', &rest, &policy->uid) || !parse_id(rest, '\0', &rest, &policy->gid)) {
         pw = r->files != NULL ? getpwnam(name) : NULL;
         if (pw == NULL && spot->line == 0)
-            return complain(r, spot,
-                            "unknown user \"%s\", which is the default of user; make it, as the "
-                            "README shows, or name another",
-                            name);
+            return complain(
+                r, spot,
+                "unknown user \"%s\", which is the default of user; that one, made as the "
+                "README shows, or another user = \"NAME\" is expected",
+                name);
         if (pw == NULL)
             return complain(
                 r, spot,
