@@ -140,6 +140,7 @@ __attribute__((noinline)) static int read_file(struct source *source)
     MDB_txn *txn;
     MDB_dbi dbi;
     MDB_stat stat;
+    MDB_envinfo info;
     MDB_cursor *cursor;
     unsigned flags;
     off_t size = 0;
@@ -147,6 +148,11 @@ __attribute__((noinline)) static int read_file(struct source *source)
 
     if (open_file(source, &env, &size) != 0)
         return -1;
+    /* postmap(1) makes a new file before it takes its lock, and commits even an empty table. */
+    if ((rc = mdb_env_info(env, &info)) != 0)
+        return explain(rc, "cannot tell what has been stored", source);
+    if (info.me_last_txnid == 0)
+        return source_fail(source, "nothing has been stored in it yet");
     if ((rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &txn)) != 0 ||
         (rc = mdb_dbi_open(txn, NULL, 0, &dbi)) != 0 || (rc = mdb_stat(txn, dbi, &stat)) != 0 ||
         (rc = mdb_dbi_flags(txn, dbi, &flags)) != 0 ||

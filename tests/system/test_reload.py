@@ -9,6 +9,7 @@ import fcntl
 import os
 import random
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -507,6 +508,24 @@ class DamagedTest(ReloadCase):
                     )
                 rows = self.wait_status(daemon, 0, everything)
                 self.assertEqual([row.why for row in rows.values()], [None] * len(rows))
+
+    def test_lmdb_just_made(self):
+        """An LMDB file that postmap has made anew and not yet filled, which is before it takes its
+        lock, is not an empty table: the last good image answers. One made of nothing is empty."""
+        table, empty = self.table("table", "key value\n", "lmdb"), self.table("empty", "", "lmdb")
+        daemon = self.jailmapd([table, empty])
+        client = self.client(daemon)
+        self.assertEqual(client.lookup(empty, "key"), (NOKEY, b""))
+        self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
+        with open(self.path("empty.lmdb"), "rb") as file:
+            data = bytearray(file.read())
+        for page in (0, 4096):  # the number of the latest transaction, in both of its first pages
+            struct.pack_into("<Q", data, page + 144, 0)
+        mark = daemon.mark()
+        Workspace.write(self.directory, "new", bytes(data))
+        os.rename(self.path("new"), self.path("table.lmdb"))
+        self.refused(daemon, table, "nothing has been stored", mark)
+        self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
 
     def test_never_loaded(self):
         """Tables whose source is damaged, empty, unreadable, unsafe or missing from the start: a
