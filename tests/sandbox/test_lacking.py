@@ -21,6 +21,17 @@ from waiting import wait_for
 class LackingTest(SandboxCase):
     """A monitor that gets an error where there is none as a rule."""
 
+    def begin(self, program, text):
+        """(daemon of that program, client, its one table, of that text)."""
+        path = os.path.join(workspace().directory("lacking"), "table")
+        harness.postmap("hash", path, text)
+        daemon = harness.Jailmapd("lacking", tables=[f"hash:{path}"])
+        self.addCleanup(daemon.stop)
+        daemon.start(program=program)
+        client = daemon.client()
+        self.addCleanup(client.close)
+        return daemon, client, f"hash:{path}"
+
     def test_no_descriptors(self):
         """The monitor cannot accept for want of descriptors; clients wait, who is connected is
         served, and when there are some again the waiting are greeted."""
@@ -44,17 +55,10 @@ class LackingTest(SandboxCase):
         looking."""
         program, mailbox = arena.attack_monitor()
         mailbox.put("no watches")
-        directory = workspace().directory("unwatched")
-        harness.postmap("hash", os.path.join(directory, "table"), "key old\n")
-        table = f"hash:{os.path.join(directory, 'table')}"
-        daemon = harness.Jailmapd("unwatched", tables=[table])
-        self.addCleanup(daemon.stop)
-        daemon.start(program=program)
+        daemon, client, table = self.begin(program, "key old\n")
         daemon.wait_log("no watch for .*No space left on device")
-        client = daemon.client()
-        self.addCleanup(client.close)
         self.assertEqual(client.lookup(table, "key"), (OK, b"old"))
-        harness.postmap("hash", os.path.join(directory, "table"), "key new\n")
+        harness.postmap("hash", table.removeprefix("hash:"), "key new\n")
         wait_for(lambda: client.lookup(table, "key") == (OK, b"new"), "the change to be noticed")
         self.assertEqual(daemon.log().count("no watch for"), 1)
 
@@ -63,14 +67,7 @@ class LackingTest(SandboxCase):
         let in more than the policy, closes, with a line that says so; who is connected is served,
         and another reload puts things right."""
         program, mailbox = arena.attack_monitor()
-        directory = workspace().directory("unrenamed")
-        harness.postmap("hash", os.path.join(directory, "table"), "key value\n")
-        table = f"hash:{os.path.join(directory, 'table')}"
-        daemon = harness.Jailmapd("unrenamed", tables=[table])
-        self.addCleanup(daemon.stop)
-        daemon.start(program=program)
-        client = daemon.client()
-        self.addCleanup(client.close)
+        daemon, client, table = self.begin(program, "key value\n")
         self.assertEqual(client.lookup(table, "key"), (OK, b"value"))
         text = proc.read(daemon.config)
         self.assertEqual(text.count("mode = 0666"), 1)
