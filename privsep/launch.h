@@ -14,7 +14,13 @@ enum helper {
     HELPER_LOADER,
     HELPER_SCRIBE,
     HELPER_CENSUS,
+    HELPER_AGENT_PATTERN,
+    HELPER_AGENT_SQLITE,
+    HELPER_AGENT_NET,
     HELPER_AGENT_NSS, /* this and those below it run outside the jail */
+    HELPER_AGENT_MYSQL,
+    HELPER_AGENT_PGSQL,
+    HELPER_DIALER,
     HELPER_READER,
     HELPER_LAUNCHER,
     HELPERS

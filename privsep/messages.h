@@ -22,7 +22,8 @@ enum bridge_role {
     ROLE_AGENT = 16,
     ROLE_LAUNCHER = 32,
     ROLE_CENSUS = 64,
-    ROLE_READER = 128
+    ROLE_READER = 128,
+    ROLE_DIALER = 256
 };
 
 /* States of a conversation, as bits. BEGIN: before the child has its work. SERVE: it has. DRAIN: it
@@ -36,14 +37,31 @@ enum bridge_state { STATE_BEGIN = 1, STATE_SERVE = 2, STATE_DONE = 4, STATE_DRAI
 #define CONFIG_FILES_MAX 4096        /* that one reading of the configuration may ask for */
 #define CONFIG_TEXT_MAX  (16u << 20) /* bytes of the policy that it reports */
 
-/* What answers a table: bits. Both: the image first, and the link for what it does not have. */
-enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2, KIND_BOTH = 3 };
-enum bridge_input { INPUT_SOURCE, INPUT_NSSWITCH, INPUTS }; /* what an INPUT is */
-enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 };   /* of a LOGFILE */
-enum bridge_answer { ANSWER_FOUND = 1, ANSWER_NOT_FOUND = 2, ANSWER_RETRY = 3 };
+/* What answers a table: bits. Both: the image first, and the link for what it does not have. The
+ * worker alone answers a table whose name says how. */
+enum bridge_kind { KIND_IMAGE = 1, KIND_LINK = 2, KIND_BOTH = 3, KIND_WORKER = 4 };
+/* What an INPUT is. The dialer is no file of the table: it is a link to one. */
+enum bridge_input {
+    INPUT_SOURCE,
+    INPUT_NSSWITCH,
+    INPUT_DATABASE,
+    INPUT_JOURNAL, /* this and the next: what SQLite keeps beside it */
+    INPUT_WAL,
+    INPUTS,
+    INPUT_DIALER = INPUTS
+};
+enum bridge_log { LOG_TO_SYSLOG = 1, LOG_TO_STDERR = 2 }; /* of a LOGFILE */
+enum bridge_answer {
+    ANSWER_FOUND = 1,
+    ANSWER_NOT_FOUND = 2,
+    ANSWER_RETRY = 3,
+    ANSWER_CONFIG = 4 /* the table says that it is not set up for this */
+};
 enum bridge_feature {
-    FEATURE_SEQUENCE = 1, /* `sequence` requests are supported */
-    FEATURE_TEXT = 2      /* its image has the indexes of a text */
+    FEATURE_SEQUENCE = 1,  /* `sequence` requests are supported */
+    FEATURE_TEXT = 2,      /* its image has the indexes of a text */
+    FEATURE_FOLDS_MUL = 4, /* a key is folded if the client says FOLD_MUL, and not FOLD_FIX */
+    FEATURE_UNAUTH = 8     /* anybody may be the server: refused if the client says NO_UNAUTH */
 };
 /* Parts of the sandbox that a kernel, or what it runs in, may not give. */
 enum bridge_wall {
@@ -62,15 +80,19 @@ enum bridge_pace { PACE_FREE, PACE_SLOW, PACE_RETRY };
 enum bridge_limit { LIMIT_LOOKUPS, LIMIT_MISSES, LIMIT_KINDS };
 enum bridge_limit_news { LIMIT_BEGINS = 1, LIMIT_RESUMES, LIMIT_RESTS, LIMIT_ENDS };
 enum bridge_event {
-    EVENT_DENIED = 1,  /* client asked again for a table that was denied; tail: its name */
-    EVENT_TOO_LARGE,   /* client closed: request over the limit */
-    EVENT_TOO_SLOW,    /* client closed: request begun and not completed */
-    EVENT_NOT_READING, /* client closed: it does not take its answers */
-    EVENT_BAD_TABLE,   /* the image or link of `ref` cannot be used; tail: why */
-    EVENT_FAILING,     /* agent: its source has begun to fail; tail: why */
-    EVENT_WORKING,     /* agent: and answers again */
-    EVENT_WEAKER,      /* agent: the kernel lacks a part of its sandbox; tail: which */
-    EVENT_OVER_PENDING /* client closed: with what it asks for, too many bytes would be pending */
+    EVENT_DENIED = 1,   /* client asked again for a table that was denied; tail: its name */
+    EVENT_TOO_LARGE,    /* client closed: request over the limit */
+    EVENT_TOO_SLOW,     /* client closed: request begun and not completed */
+    EVENT_NOT_READING,  /* client closed: it does not take its answers */
+    EVENT_BAD_TABLE,    /* the image or link of `ref` cannot be used; tail: why */
+    EVENT_FAILING,      /* agent: its source has begun to fail; tail: why */
+    EVENT_WORKING,      /* agent: and answers again */
+    EVENT_WEAKER,       /* agent: the kernel lacks a part of its sandbox; tail: which */
+    EVENT_CANNOT,       /* agent: no answer for one key, and others have theirs; tail: why */
+    EVENT_OVER_PENDING, /* client closed: with what it asks for, too many bytes would be pending */
+    EVENT_UNMET, /* lookups in the table of `ref` begin to have no answer in time, or no place in
+                    its queue; tail: why */
+    EVENT_MET    /* and for a while none has; tail: how many it were */
 };
 
 struct msg_serve {
@@ -92,6 +114,14 @@ struct msg_drain {
 struct msg_handback {
     uint32_t client;
 };
+/* How a worker treats a table whose answers come over a link. */
+struct link_use {
+    uint32_t timeout;      /* seconds that an answer may take; 0: as SERVE says */
+    uint32_t queue;        /* most lookups that wait for one; 0: no limit */
+    uint32_t cache_ttl;    /* seconds that an entry found is kept; 0: it is not */
+    uint32_t negative_ttl; /* the same of a key that was not found */
+    uint32_t cache_size;   /* most MB of all that is kept */
+};
 struct msg_table {
     uint32_t ref;         /* as the worker chose in OPEN */
     uint32_t kind;        /* of this descriptor: KIND_IMAGE or KIND_LINK */
@@ -99,7 +129,9 @@ struct msg_table {
     uint32_t features;    /* bits of enum bridge_feature */
     uint32_t answered_by; /* enum bridge_kind: all that answers this table */
     struct key_limit limit;
-    uint32_t table; /* the monitor's index of it */
+    struct link_use use;
+    uint32_t table;    /* the monitor's index of it */
+    uint32_t replaces; /* 1: a link, and those behind the one before have not died: others go on */
 };
 struct msg_table_kind { /* what has changed of a table that no descriptor comes with */
     uint32_t ref;
@@ -107,6 +139,7 @@ struct msg_table_kind { /* what has changed of a table that no descriptor comes 
     uint32_t features;
     uint32_t answered_by; /* without KIND_IMAGE: let go of the image */
     struct key_limit limit;
+    struct link_use use;
     uint32_t table;
 };
 struct msg_table_error {
@@ -142,10 +175,29 @@ struct msg_loaded {
 struct msg_failed {
     uint32_t error; /* errno where there is one, else 0 */
 };
-struct msg_source {
+struct msg_source { /* tail: what stands behind the type in the table's name */
     uint32_t type;
     uint32_t reveal;
     struct key_limit limit;
+    uint32_t timeout; /* seconds that an answer may take */
+};
+struct msg_recheck { /* others have news of the source: look again, if it is left alone */
+    uint32_t fails;  /* 1: that it fails; the next lookup that works is to be told of */
+};
+/* Between an agent and its dialer, which makes the connections that it is given. */
+struct msg_hosts { /* tail: "unix:PATH" or "inet:HOST:PORT", each with a NUL behind it */
+    uint32_t count;
+};
+struct msg_dial {
+    uint32_t id;
+    uint32_t host;    /* of those, from 0 */
+    uint32_t timeout; /* ms */
+};
+struct msg_dialed {
+    uint32_t id;
+};
+struct msg_not_dialed { /* tail: why */
+    uint32_t id;
 };
 struct msg_record {
     uint32_t level; /* syslog severity */
@@ -156,6 +208,8 @@ struct msg_file {
 };
 struct msg_query {
     uint64_t id;
+    uint32_t flags; /* of the request */
+    uint32_t zero;
 };
 struct msg_answer {
     uint64_t id;
@@ -228,7 +282,7 @@ struct msg_agent_state { /* tail: why it does not answer; empty: it does, or is 
     uint32_t table;
     uint32_t pid;     /* 0: none runs */
     uint32_t started; /* so many, in all */
-    uint32_t zero;
+    uint32_t running; /* now */
 };
 struct msg_page { /* a worker has taken that place; with what it counts on, to be read */
     uint32_t place;
@@ -284,16 +338,17 @@ struct msg_pace {
     X(EVENT, 7, ROLE_WORKER | ROLE_AGENT, ROLE_MONITOR, msg_event, BRIDGE_NAME_MAX, 0,             \
       STATE_SERVE | STATE_DRAIN)                                                                   \
     X(LOAD, 8, ROLE_MONITOR, ROLE_LOADER, msg_load, BRIDGE_NAME_MAX, 1, STATE_BEGIN)               \
-    X(LOADED, 9, ROLE_LOADER, ROLE_MONITOR, msg_loaded, BRIDGE_TEXT_MAX, 0, STATE_SERVE)           \
-    X(FAILED, 10, ROLE_LOADER | ROLE_SCRIBE, ROLE_MONITOR, msg_failed, BRIDGE_TEXT_MAX, 0,         \
+    X(LOADED, 9, ROLE_LOADER | ROLE_AGENT, ROLE_MONITOR, msg_loaded, BRIDGE_TEXT_MAX, 0,           \
       STATE_SERVE)                                                                                 \
+    X(FAILED, 10, ROLE_LOADER | ROLE_SCRIBE | ROLE_AGENT, ROLE_MONITOR, msg_failed,                \
+      BRIDGE_TEXT_MAX, 0, STATE_SERVE)                                                             \
     X(SOURCE, 11, ROLE_MONITOR, ROLE_AGENT, msg_source, BRIDGE_NAME_MAX, 0, STATE_BEGIN)           \
-    X(LINK, 12, ROLE_MONITOR, ROLE_AGENT, msg_link, 0, 1, STATE_SERVE)                             \
+    X(LINK, 12, ROLE_MONITOR, ROLE_AGENT | ROLE_DIALER, msg_link, 0, 1, STATE_SERVE)               \
     X(RECORD, 13, ROLE_MONITOR, ROLE_SCRIBE, msg_record, BRIDGE_NAME_MAX, 0, STATE_SERVE)          \
     X(LOGFILE, 14, ROLE_MONITOR, ROLE_SCRIBE, msg_file, 0, 1, STATE_SERVE)                         \
     X(QUERY, 15, ROLE_WORKER, ROLE_AGENT, msg_query, BRIDGE_DATA_MAX, 0, STATE_SERVE)              \
     X(ANSWER, 16, ROLE_AGENT, ROLE_WORKER, msg_answer, BRIDGE_DATA_MAX, 0, STATE_SERVE)            \
-    X(INPUT, 17, ROLE_MONITOR, ROLE_LOADER, msg_input, 0, 1, STATE_BEGIN)                          \
+    X(INPUT, 17, ROLE_MONITOR, ROLE_LOADER | ROLE_AGENT, msg_input, 0, 1, STATE_BEGIN)             \
     X(TABLE_KIND, 18, ROLE_MONITOR, ROLE_WORKER, msg_table_kind, 0, 0, STATE_SERVE)                \
     X(SETUP, 19, ROLE_MONITOR, ROLE_LAUNCHER, msg_setup, 0, 0, STATE_BEGIN)                        \
     X(READY, 20, ROLE_LAUNCHER, ROLE_MONITOR, msg_ready, BRIDGE_TEXT_MAX, 0, STATE_BEGIN)          \
@@ -301,6 +356,11 @@ struct msg_pace {
     X(STARTED, 22, ROLE_LAUNCHER, ROLE_MONITOR, msg_started, 0, 0, STATE_SERVE)                    \
     X(DRAIN, 23, ROLE_MONITOR, ROLE_WORKER, msg_drain, 0, 0, STATE_SERVE)                          \
     X(HANDBACK, 24, ROLE_WORKER, ROLE_MONITOR, msg_handback, 0, 1, STATE_DRAIN)                    \
+    X(RECHECK, 25, ROLE_MONITOR, ROLE_AGENT, msg_recheck, 0, 0, STATE_SERVE)                       \
+    X(HOSTS, 30, ROLE_AGENT, ROLE_DIALER, msg_hosts, BRIDGE_NAME_MAX, 0, STATE_BEGIN)              \
+    X(DIAL, 31, ROLE_AGENT, ROLE_DIALER, msg_dial, 0, 0, STATE_SERVE)                              \
+    X(DIALED, 32, ROLE_DIALER, ROLE_AGENT, msg_dialed, 0, 1, STATE_SERVE)                          \
+    X(NOT_DIALED, 33, ROLE_DIALER, ROLE_AGENT, msg_not_dialed, BRIDGE_TEXT_MAX, 0, STATE_SERVE)    \
     X(COUNTERS, 40, ROLE_MONITOR, ROLE_WORKER, msg_counters, 0, 1, STATE_SERVE)                    \
     X(DAEMON, 41, ROLE_MONITOR, ROLE_CENSUS, msg_daemon, BRIDGE_TEXT_MAX, 0, STATE_SERVE)          \
     X(POLICY, 42, ROLE_MONITOR, ROLE_CENSUS, msg_policy, BRIDGE_TEXT_MAX, 0, STATE_SERVE)          \

@@ -41,6 +41,11 @@ struct profile {
 #define NOT_EXECUTABLE SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)
 #define NO_FILE        SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, MAP_ANONYMOUS)
 
+/* Of sendmsg and recvmsg: a process's own end of the bridge, and the flags of privsep/bridge.c. */
+#define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
+#define RECEIVING SCMP_A2(SCMP_CMP_EQ, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0)
+#define SENDING   SCMP_A2(SCMP_CMP_EQ, MSG_DONTWAIT | MSG_NOSIGNAL, 0)
+
 /* Descriptors to which the monitor's profile pins what it may read, and where it may write. They
  * stay open, and so does what is below them. */
 enum monitor_fd {
@@ -52,6 +57,10 @@ enum monitor_fd {
 };
 /* The descriptor to which the worker's profile pins its loop. */
 #define WORKER_LOOP 4
+/* The same of an agent that makes no other descriptor before its filter is on, */
+#define AGENT_LOOP 4
+/* and the link of jailmap-agent-net to its dialer. */
+#define NET_DIALER 5
 
 extern const struct profile profile_monitor;
 extern const struct profile profile_launcher;
@@ -60,6 +69,12 @@ extern const struct profile profile_worker;
 extern const struct profile profile_scribe;
 extern const struct profile profile_census;
 extern const struct profile profile_agent_nss;
+extern const struct profile profile_agent_net;
+extern const struct profile profile_dialer;
+extern const struct profile profile_agent_pattern;
+extern const struct profile profile_agent_sqlite;
+extern const struct profile profile_agent_mysql;
+extern const struct profile profile_agent_pgsql;
 extern const struct profile profile_reader;
 
 /* By what the source is read with. */

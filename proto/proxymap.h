@@ -20,7 +20,11 @@ enum pm_status { PM_OK, PM_NOKEY, PM_RETRY, PM_BAD, PM_DENY, PM_CONFIG };
 #define PM_FLAG_TRY0NULL     0x4u      /* look for the key as stored without a trailing NUL */
 #define PM_FLAG_TRY1NULL     0x8u      /* ... and as stored with one */
 #define PM_FLAG_FIXED        0x10u     /* keys are fixed strings: partial lookups make sense */
+#define PM_FLAG_PATTERN      0x20u     /* keys are patterns: only full keys make sense */
+#define PM_FLAG_NO_REGSUB    0x800u    /* no rule may put parts of the key into the value */
+#define PM_FLAG_NO_UNAUTH    0x2000u   /* no table whose server anybody may be */
 #define PM_FLAG_FOLD_FIX     0x4000u   /* fold the key of a FIXED table to lower case */
+#define PM_FLAG_FOLD_MUL     0x8000u   /* the same for tables of patterns, tcp and socketmap */
 #define PM_FLAG_MULTI_WRITER 0x40000u  /* its writers need no lock among themselves */
 #define PM_FLAG_UTF8_REQUEST 0x80000u  /* the key is UTF-8, and folded by the client */
 #define PM_FLAG_RHS_IS_FILE  0x200000u /* values of a text name files; their contents are meant */

@@ -492,7 +492,8 @@ static void several_in_order(void)
 
     make_pair(ends);
     for (uint64_t id = 1; id <= 20; id++)
-        CHECK(bridge_send(ends[0], MSG_QUERY, &(struct msg_query){id}, "key", id % 4, NULL) == 0,
+        CHECK(bridge_send(ends[0], MSG_QUERY, &(struct msg_query){.id = id}, "key", id % 4, NULL) ==
+                  0,
               "message %d", (int)id);
     for (uint64_t id = 1; id <= 20; id++) {
         struct bridge_msg msg;
@@ -532,8 +533,8 @@ static void full_queue_says_again(void)
 
     make_pair(ends);
     while (rc == 0 && sent < 100000)
-        if ((rc = bridge_send(ends[0], MSG_QUERY, &(struct msg_query){sent}, bytes, 500, NULL)) ==
-            0)
+        if ((rc = bridge_send(ends[0], MSG_QUERY, &(struct msg_query){.id = sent}, bytes, 500,
+                              NULL)) == 0)
             sent++;
     CHECK(rc == -1 && errno == EAGAIN, "after %d messages: %s", (int)sent, strerror(errno));
     for (;;) {
@@ -546,7 +547,7 @@ static void full_queue_says_again(void)
         got++;
     }
     CHECK(got == sent, "%d sent, %d received", (int)sent, (int)got);
-    CHECK(bridge_send(ends[0], MSG_QUERY, &(struct msg_query){1}, NULL, 0, NULL) == 0,
+    CHECK(bridge_send(ends[0], MSG_QUERY, &(struct msg_query){.id = 1}, NULL, 0, NULL) == 0,
           "the queue has room again");
     close_pair(ends);
 }
