@@ -159,6 +159,9 @@ static bool adopt_tables(const struct policy *old, struct policy *new)
         good = reorder(&new->allows[i].tables, new->ntables, places, total);
     if (good)
         tables = ordered(new->tables, sizeof *tables, new->ntables, places, total);
+    for (size_t i = 0; tables != NULL && i < new->ntables; i++)
+        for (size_t j = 0; j < new->tables[i].nmembers; j++)
+            new->tables[i].members[j] = places[new->tables[i].members[j]];
     free(places);
     if (tables == NULL)
         return false;
@@ -175,6 +178,18 @@ bool policy_adopt(const struct policy *old, struct policy *new)
 
 /* ---- changes ---- */
 
+/* Of what a table holds, that which stands in its section. */
+static bool same_content(const struct policy_table *a, const struct policy_table *b)
+{
+    if ((a->database == NULL) != (b->database == NULL) || a->nset != b->nset ||
+        (a->database != NULL && strcmp(a->database, b->database) != 0))
+        return false;
+    for (size_t i = 0; i < a->nset; i++)
+        if (strcmp(a->set[i], b->set[i]) != 0)
+            return false;
+    return true;
+}
+
 enum policy_change policy_table_change(const struct policy *old, const struct policy *new,
                                        size_t index)
 {
@@ -185,12 +200,14 @@ enum policy_change policy_table_change(const struct policy *old, const struct po
         return b->gone ? POLICY_SAME : POLICY_ADDED;
     if (b->gone)
         return POLICY_REMOVED;
-    if (a->reveal != b->reveal || a->symlinks != b->symlinks || a->owner != b->owner ||
-        a->limit.max != b->limit.max ||
+    if (!same_content(a, b) || a->reveal != b->reveal || a->symlinks != b->symlinks ||
+        a->owner != b->owner || a->limit.max != b->limit.max ||
         memcmp(a->limit.allowed, b->limit.allowed, sizeof a->limit.allowed) != 0)
         return POLICY_ANEW;
     if (a->load_time != b->load_time || a->load_memory != b->load_memory ||
-        a->image_size != b->image_size)
+        a->image_size != b->image_size || a->processes != b->processes ||
+        a->timeout != b->timeout || a->queue != b->queue || a->cache_ttl != b->cache_ttl ||
+        a->negative_cache_ttl != b->negative_cache_ttl || a->cache_size != b->cache_size)
         return POLICY_TUNED;
     return POLICY_SAME;
 }

@@ -15,6 +15,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "policy/config_table.h"
+#include "policy/members.h"
 #include "policy/words.h"
 #include "privsep/bridge.h"
 
@@ -27,7 +29,9 @@
 #define MENTIONS_MOST  (1u << 20)          /* of tables and listeners in allow sections */
 #define WORK_MOST      (UINT64_C(1) << 31) /* comparisons of these with tables, or each other */
 #define FRAGMENTS_MOST 4096
-#define OPTIONS_MOST   32 /* of one section */
+#define LOAD_MEMORY    4096 /* MB */
+#define AGENT_MEMORY   1024 /* of one that holds no data: of patterns, no library has a bound */
+#define OPTIONS_MOST   32   /* of one section */
 #define FOUND_MAX      80
 
 /* Where an allow section names a table, or a listener; that may be declared later. */
@@ -473,6 +477,32 @@ static bool take_reveal(struct reading *r, const struct config_option *o)
                     table_type_fields(t->type, fields, sizeof fields));
 }
 
+/* One entry of environ. Its loader gets all of them in one message, each with a NUL behind it. */
+static bool take_entry(struct reading *r)
+{
+    struct policy_table *t = &r->policy->tables[r->policy->ntables - 1];
+    const char *entry = r->words.text, *equals = strchr(entry, '=');
+
+    if (equals == NULL || equals == entry)
+        return complain(r, &r->words.spot,
+                        "set: \"%.200s\" is no entry; \"NAME=VALUE\" is expected", entry);
+    /* What reports a policy must not keep the monitor busy; it has been asked before. */
+    for (size_t i = 0; r->files != NULL && i < t->nset; i++)
+        if (strncmp(t->set[i], entry, (size_t)(equals - entry) + 1) == 0)
+            return complain(r, &r->words.spot, "set names %.*s twice; once is expected",
+                            (int)(equals - entry), entry);
+    t->set_bytes += r->words.len + 1;
+    if (t->set_bytes > BRIDGE_NAME_MAX)
+        return complain(r, &r->words.spot,
+                        "set is longer than %d bytes, one more than its length for each entry; "
+                        "fewer or shorter ones are expected",
+                        BRIDGE_NAME_MAX);
+    if (!grow(r, &t->set, t->nset, sizeof *t->set))
+        return false;
+    t->set[t->nset] = strdup(entry);
+    return t->set[t->nset++] != NULL || out_of_memory(r);
+}
+
 static bool take_keys(struct reading *r, uint8_t *allowed)
 {
     char why[256];
@@ -494,6 +524,8 @@ static bool take_value(struct reading *r, const struct config_option *o, void *b
         return take_listens(r, o);
     if (o->value == VALUE_REVEAL)
         return take_reveal(r, o);
+    if (o->value == VALUE_SET)
+        return take_list(r, o, take_entry);
     if (!is_text(r))
         return unexpected(r, "a value");
     switch (o->value) {
@@ -534,6 +566,18 @@ static const struct config_option *find_option(const struct config_section *sect
     return NULL;
 }
 
+/* An option that means nothing would let its writer believe that it does. */
+static bool check_meant(struct reading *r, const struct config_option *o,
+                        const struct policy_place *spot)
+{
+    const struct policy_table *t = &r->policy->tables[r->policy->ntables - 1];
+    const char *why = config_unmeant(o, t);
+
+    return why == NULL ||
+           complain(r, spot, "%s means nothing for a table of type %.*s, %s; leave it out", o->name,
+                    (int)strlen(t->type->prefix) - 1, t->type->prefix, why);
+}
+
 /* name = value. The name is in hand; what follows the value will be. */
 static bool read_option(struct reading *r, const struct config_section *section, void *base,
                         struct given *given)
@@ -549,6 +593,8 @@ static bool read_option(struct reading *r, const struct config_section *section,
         return complain(r, &r->words.spot, "%s is given twice; the first is in %s:%d", o->name,
                         first->file, first->line);
     *first = r->words.spot;
+    if (section == &config_table && !check_meant(r, o, first))
+        return false;
     if (!next(r))
         return false;
     snprintf(expected, sizeof expected, "= behind %s", o->name);
@@ -629,6 +675,12 @@ static bool end_listen(struct reading *r, const struct given *given,
         ((unsigned long long)l->max_request * 4 + (1 << 20) - 1) >> 20);
 }
 
+/* Is what stands behind the type a path? */
+static bool is_path(const struct table_type_info *type, const char *name)
+{
+    return type->suffix != NULL && (!type->braced || name[strlen(type->prefix)] != '{');
+}
+
 static bool check_table_name(struct reading *r, const char *name,
                              const struct table_type_info **type)
 {
@@ -644,10 +696,10 @@ static bool check_table_name(struct reading *r, const char *name,
         return complain(r, spot, "table name longer than %d bytes", BRIDGE_NAME_MAX);
     if (*type == NULL)
         return complain(r, spot, "table \"%s\": %s", name, why);
-    if ((*type)->argument && name[strlen((*type)->prefix)] == '\0')
-        return complain(
-            r, spot, "table \"%s\": the content of the table is expected behind the colon", name);
-    if ((*type)->suffix != NULL) {
+    why = config_table_name(*type, name + strlen((*type)->prefix));
+    if (why != NULL)
+        return complain(r, spot, "table \"%s\": %s", name, why);
+    if (is_path(*type, name)) {
         char what[256];
 
         snprintf(what, sizeof what, "the path in table \"%.200s\":", name);
@@ -661,7 +713,7 @@ static bool set_source(struct reading *r, struct policy_table *t)
 {
     const char *before = t->type->path, *behind = "";
 
-    if (t->type->suffix != NULL) {
+    if (is_path(t->type, t->name)) {
         before = t->name + strlen(t->type->prefix);
         behind = t->type->suffix;
     }
@@ -686,14 +738,21 @@ static bool begin_table(struct reading *r)
     if (!grow(r, &policy->tables, policy->ntables, sizeof *t))
         return false;
     t = &policy->tables[policy->ntables++];
-    *t = (struct policy_table){.name = strdup(r->words.text),
-                               .place = r->words.spot,
-                               .type = type,
-                               .reveal = REVEAL_ALL,
-                               .limit = key_limit_none,
-                               .owner = POLICY_NO_OWNER,
-                               .load_time = 120,
-                               .load_memory = 4096};
+    *t = (struct policy_table){
+        .name = strdup(r->words.text),
+        .place = r->words.spot,
+        .type = type,
+        .reveal = REVEAL_ALL,
+        .limit = key_limit_none,
+        .owner = POLICY_NO_OWNER,
+        .load_time = 120,
+        .load_memory = type->by == TABLE_BY_AGENT && !type->database ? AGENT_MEMORY : LOAD_MEMORY};
+    if (type->by & TABLE_BY_AGENT) {
+        t->processes = 4;
+        t->timeout = 10;
+        t->queue = 1000;
+        t->cache_size = 4;
+    }
     return t->name != NULL ? set_source(r, t) : out_of_memory(r);
 }
 
@@ -702,6 +761,11 @@ static bool end_table(struct reading *r, const struct given *given,
 {
     const struct policy_table *t = &r->policy->tables[r->policy->ntables - 1];
 
+    if (t->type->database && t->database == NULL)
+        return complain(r, title,
+                        "table \"%s\" names no database; database = \"/PATH\", the same as dbpath "
+                        "in %s, is expected",
+                        t->name, t->path);
     if (t->reveal != REVEAL_EXISTENCE || t->type->type != TYPE_STATIC)
         return true;
     return complain(
@@ -1171,13 +1235,57 @@ static bool approve_table(struct reading *r, const struct mention *m)
     }
     if (is_type)
         return complain(r, &m->spot,
-                        "allow \"%s\" names \"%s\", and there is no such type; hash:*, btree:*, "
-                        "cdb:*, lmdb:*, texthash:*, inline:*, static:* or unix:* is expected",
+                        "allow \"%s\" names \"%s\", and there is no such type; TYPE:* with one of "
+                        "these is expected: " TABLE_TYPES,
                         a->title, m->name);
     return complain(
         r, &m->spot,
         "allow \"%s\" names table \"%s\", which is not declared; table \"%s\" { } is expected",
         a->title, m->name, m->name);
+}
+
+/* Finds the table of that name and makes it the next member of t. */
+static bool add_member(struct reading *r, struct policy_table *t, struct slice name)
+{
+    const struct policy *policy = r->policy;
+
+    for (size_t i = 0; i < policy->ntables; i++) {
+        if (!slice_is(name, policy->tables[i].name))
+            continue;
+        if (!grow(r, &t->members, t->nmembers, sizeof *t->members))
+            return false;
+        t->members[t->nmembers++] = i;
+        return true;
+    }
+    return complain(r, &t->place,
+                    "table \"%.200s\" has the member \"%.*s\", which is not declared; "
+                    "table \"%.*s\" { } is expected",
+                    t->name, (int)name.len, name.ptr, (int)name.len, name.ptr);
+}
+
+/* The members of all composites, which may be declared behind them. They hold no circles: a name
+ * is longer than those of its members. */
+static bool find_members(struct reading *r)
+{
+    struct policy *policy = r->policy;
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < policy->ntables; i++) {
+        struct policy_table *t = &policy->tables[i];
+        struct members members;
+        struct slice name = {t->name + strlen(t->type->prefix),
+                             strlen(t->name) - strlen(t->type->prefix)};
+
+        if (!t->type->members || members_begin(&members, MEMBERS_TABLES, name) != NULL)
+            continue;
+        while (members_next(&members, &name)) {
+            if (++count * policy->ntables > WORK_MOST)
+                return complain(r, &t->place, "too many members of tables; fewer are expected");
+            if (!add_member(r, t, name))
+                return false;
+        }
+    }
+    return true;
 }
 
 static bool finish(struct reading *r)
@@ -1199,6 +1307,8 @@ static bool finish(struct reading *r)
     for (size_t i = 0; i < r->nmentions; i++)
         if (!(r->mentions[i].is_listen ? approve_listen : approve_table)(r, &r->mentions[i]))
             return false;
+    if (!find_members(r))
+        return false;
     policy->runtime_place = *spot_of(&config_global, &r->global, "runtime-dir", &nowhere);
     policy->libexec_place = *spot_of(&config_global, &r->global, "libexec-dir", &nowhere);
     if (policy->user == NULL && !find_child(r, &nowhere, "_jailmap"))
@@ -1279,8 +1389,15 @@ void policy_free(struct policy *policy)
     for (size_t i = 0; i < policy->nlistens; i++)
         free(policy->listens[i].path);
     for (size_t i = 0; i < policy->ntables; i++) {
-        free(policy->tables[i].name);
-        free(policy->tables[i].path);
+        struct policy_table *t = &policy->tables[i];
+
+        for (size_t j = 0; j < t->nset; j++)
+            free(t->set[j]);
+        free(t->set);
+        free(t->members);
+        free(t->database);
+        free(t->name);
+        free(t->path);
     }
     for (size_t i = 0; i < policy->nallows; i++) {
         free(policy->allows[i].title);

@@ -22,6 +22,7 @@ enum config_value {
     VALUE_PATH,      /* char * */
     VALUE_REVEAL,    /* uint32_t, of a struct policy_table */
     VALUE_KEYS,      /* uint8_t[32], see policy/key_limit.h */
+    VALUE_SET,       /* struct policy_table: its set */
     VALUE_TABLES,    /* struct policy_allow: what it approves */
     VALUE_LISTENS    /* struct policy_allow: where */
 };
@@ -42,6 +43,10 @@ struct config_section {
     const struct config_option *options;
     size_t noptions;
 };
+
+/* Why the option means nothing for the table, in words that go on after the name of its type; NULL:
+ * it does. */
+const char *config_unmeant(const struct config_option *option, const struct policy_table *table);
 
 extern const struct config_section config_global, config_listen, config_table, config_allow,
     config_limit;

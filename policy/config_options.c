@@ -3,6 +3,8 @@
  */
 #include "policy/config.h"
 
+#include <string.h>
+
 #define IMAGE_KEY_MOST   ((1l << 28) - 1) /* the format of images: server/image.h */
 #define COUNT(array)     (sizeof(array) / sizeof(array)[0])
 #define AT(type, member) offsetof(struct policy##type, member)
@@ -77,6 +79,20 @@ static const struct config_option table[] = {
     {"load-time", VALUE_NUMBER, AT(_table, load_time), 1, 86400, "1 to 86400 seconds", {NULL}},
     {"load-memory", VALUE_NUMBER, AT(_table, load_memory), 16, 1 << 20, "16 to 1048576 MB", {NULL}},
     {"image-size", VALUE_NUMBER, AT(_table, image_size), 1, 4095, "1 to 4095 MB", {NULL}},
+    {"processes", VALUE_NUMBER, AT(_table, processes), 1, 64, "1 to 64", {NULL}},
+    {"timeout", VALUE_NUMBER, AT(_table, timeout), 1, 3600, "1 to 3600 seconds", {NULL}},
+    {"queue", VALUE_NUMBER, AT(_table, queue), 1, 1000000, "1 to 1000000", {NULL}},
+    {"cache-ttl", VALUE_NUMBER, AT(_table, cache_ttl), 0, 86400, "0 to 86400 seconds", {NULL}},
+    {"negative-cache-ttl",
+     VALUE_NUMBER,
+     AT(_table, negative_cache_ttl),
+     0,
+     86400,
+     "0 to 86400 seconds",
+     {NULL}},
+    {"cache-size", VALUE_NUMBER, AT(_table, cache_size), 1, 4096, "1 to 4096 MB", {NULL}},
+    {"database", VALUE_PATH, AT(_table, database), 0, 0, NULL, {NULL}},
+    {"set", VALUE_SET, 0, 0, 0, NULL, {NULL}},
 };
 
 static const struct config_option allow[] = {
@@ -122,3 +138,65 @@ const struct config_section config_listen = {"listen", "the path of a socket", l
 const struct config_section config_table = {"table", "a table's TYPE:NAME", table, COUNT(table)};
 const struct config_section config_allow = {"allow", "a user, a @group or *", allow, COUNT(allow)};
 const struct config_section config_limit = {"limit", "a user or *", limit, COUNT(limit)};
+
+/* What a table must have, or be, for an option of its section to mean anything. */
+enum need {
+    NEED_ENTRIES,
+    NEED_KEYS,
+    NEED_FILE,
+    NEED_IMAGE,
+    NEED_PROCESS,
+    NEED_AGENT,
+    NEED_DATABASE,
+    NEED_ENVIRON
+};
+
+static const struct {
+    const char *option;
+    enum need need;
+} needs[] = {
+    {"max-key", NEED_KEYS},        {"keys", NEED_KEYS},
+    {"reveal", NEED_ENTRIES},      {"owner", NEED_FILE},
+    {"symlinks", NEED_FILE},       {"load-time", NEED_PROCESS},
+    {"load-memory", NEED_PROCESS}, {"image-size", NEED_IMAGE},
+    {"processes", NEED_AGENT},     {"timeout", NEED_AGENT},
+    {"queue", NEED_AGENT},         {"cache-ttl", NEED_AGENT},
+    {"cache-size", NEED_AGENT},    {"negative-cache-ttl", NEED_AGENT},
+    {"database", NEED_DATABASE},   {"set", NEED_ENVIRON},
+};
+
+static const char *lacks(const struct policy_table *t, enum need need)
+{
+    const struct table_type_info *type = t->type;
+
+    switch (need) {
+    case NEED_ENTRIES:
+        if (type->members)
+            return "whose members say what they reveal";
+        return type->by != TABLE_BY_WORKER ? NULL : "which has nothing to hide";
+    case NEED_KEYS:
+        return type->members ? "whose members have limits of their own" : NULL;
+    case NEED_FILE:
+        if (t->path != NULL)
+            return NULL;
+        return type->suffix != NULL ? "which has its rules in its name" : "which has no file";
+    case NEED_IMAGE:
+        return type->by & TABLE_BY_IMAGE ? NULL : "of which no image is made";
+    case NEED_PROCESS:
+        return type->by != TABLE_BY_WORKER ? NULL : "for which no process is started";
+    case NEED_AGENT:
+        return type->by & TABLE_BY_AGENT ? NULL : "which no agent answers";
+    case NEED_DATABASE:
+        return type->database ? NULL : "which is not sqlite";
+    default:
+        return type->type == TYPE_ENVIRON ? NULL : "which is not environ";
+    }
+}
+
+const char *config_unmeant(const struct config_option *option, const struct policy_table *t)
+{
+    for (size_t i = 0; i < COUNT(needs); i++)
+        if (strcmp(option->name, needs[i].option) == 0)
+            return lacks(t, needs[i].need);
+    return NULL;
+}

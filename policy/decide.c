@@ -5,7 +5,9 @@
  */
 #include "policy/policy.h"
 
+#include "policy/members.h"
 #include "privsep/bridge.h"
+#include "proto/proxymap.h"
 
 /* Every byte of the longest name as an escape, and the end. */
 #define ESCAPED_MAX (4 * BRIDGE_NAME_MAX + 8)
@@ -116,16 +118,56 @@ const struct policy_limit *policy_limit(const struct policy *policy, uid_t uid)
     return found;
 }
 
+/* The index of the table of that name, or how many there are. */
+static size_t find_table(const struct policy *policy, struct slice name)
+{
+    size_t table = 0;
+
+    while (table < policy->ntables && !slice_is(name, policy->tables[table].name))
+        table++;
+    return table;
+}
+
+/* Does a section that speaks of the client name that table itself? */
+static bool is_allowed(const struct policy *policy, const struct policy_peer *peer, size_t table)
+{
+    for (size_t i = 0; i < policy->nallows; i++)
+        if (policy->allows[i].tables[table] && speaks_of(&policy->allows[i], peer))
+            return true;
+    return false;
+}
+
+/* A composite's members are declared tables, fewer than 65 in all. */
+static bool is_approved(const struct policy *policy, const struct policy_peer *peer, size_t table)
+{
+    const struct policy_table *t = &policy->tables[table];
+
+    if (!is_allowed(policy, peer, table))
+        return false;
+    for (size_t i = 0; i < t->nmembers; i++)
+        if (!is_approved(policy, peer, t->members[i]))
+            return false;
+    return true;
+}
+
 enum policy_decision policy_decide(const struct policy *policy, const struct policy_peer *peer,
                                    struct slice name, size_t *table)
 {
-    for (*table = 0; *table < policy->ntables; (*table)++)
-        if (slice_is(name, policy->tables[*table].name))
-            break;
-    for (size_t i = 0; *table < policy->ntables && i < policy->nallows; i++)
-        if (policy->allows[i].tables[*table] && speaks_of(&policy->allows[i], peer))
-            return POLICY_APPROVE;
+    *table = find_table(policy, name);
+    if (*table < policy->ntables && is_approved(policy, peer, *table))
+        return POLICY_APPROVE;
     return POLICY_DENY;
+}
+
+uint32_t policy_table_flags(const struct policy *policy, size_t table)
+{
+    const struct policy_table *t = &policy->tables[table];
+
+    if (!t->type->members)
+        return t->type->flags;
+    while (t->nmembers > 0)
+        t = &policy->tables[t->members[0]];
+    return t->type->flags & (PM_FLAG_FIXED | PM_FLAG_PATTERN);
 }
 
 char *policy_escape(struct slice name, char *text, size_t len)
@@ -245,10 +287,64 @@ static void write_listens(FILE *out, const struct policy *policy, const struct p
     fputs("}  ", out);
 }
 
+/* A table that was denied, and what it is made of; each once. */
+struct wanted {
+    struct slice names[MEMBERS_MOST + 1];
+    size_t count;
+};
+
+/* The name is a child's, and anything: what is no whole composite has no members. */
+static void want(struct wanted *wanted, struct slice name, unsigned depth)
+{
+    const struct table_type_info *type;
+    struct members members;
+    struct slice argument;
+
+    for (size_t i = 0; i < wanted->count; i++)
+        if (slice_same(wanted->names[i], name))
+            return;
+    if (wanted->count == sizeof wanted->names / sizeof wanted->names[0])
+        return;
+    wanted->names[wanted->count++] = name;
+    type = table_type_with(name, &argument);
+    if (depth > MEMBERS_DEPTH || type == NULL || !type->members ||
+        members_begin(&members, MEMBERS_TABLES, argument) != NULL)
+        return;
+    while (members_next(&members, &name))
+        want(wanted, name, depth + 1);
+}
+
+/* Has the client that table already, or does the section name it, as soon as it is declared? */
+static bool is_named(const struct policy *policy, const struct policy_peer *peer,
+                     const struct policy_allow *allow, struct slice name)
+{
+    size_t table = find_table(policy, name);
+
+    if (table < policy->ntables && is_allowed(policy, peer, table))
+        return true;
+    for (size_t i = 0; allow != NULL && i < allow->nwords; i++)
+        if (policy_word_names(policy, allow->words[i], name))
+            return true;
+    return false;
+}
+
+/* The shortest section that declares it. Where a database is cannot be known here. */
+static void write_table(FILE *out, struct slice name)
+{
+    struct slice argument;
+    const struct table_type_info *type = table_type_with(name, &argument);
+    char escaped[ESCAPED_MAX];
+
+    fprintf(out, "table \"%s\" { %s}  ", policy_escape(name, escaped, sizeof escaped),
+            type != NULL && type->database ? "database = \"/ITS-DBPATH\" " : "");
+}
+
 char *policy_advice(const struct policy *policy, const struct policy_peer *peer, struct slice name,
                     char *text, size_t len)
 {
-    bool elsewhere, declared = false, named = false;
+    bool elsewhere;
+    struct wanted wanted = {.count = 0};
+    const char *between = "";
     const struct policy_allow *allow = section_of(policy, peer, &elsewhere);
     char escaped[ESCAPED_MAX], uid[16];
     FILE *out = fmemopen(text, len, "w");
@@ -257,24 +353,26 @@ char *policy_advice(const struct policy *policy, const struct policy_peer *peer,
         text[0] = '\0';
         return text;
     }
-    policy_escape(name, escaped, sizeof escaped);
-    for (size_t i = 0; i < policy->ntables && !declared; i++)
-        declared = !policy->tables[i].gone && slice_is(name, policy->tables[i].name);
-    if (!declared)
-        fprintf(out, "table \"%s\" { }  ", escaped);
+    want(&wanted, name, 1);
+    for (size_t i = 0; i < wanted.count; i++)
+        if (find_table(policy, wanted.names[i]) == policy->ntables)
+            write_table(out, wanted.names[i]);
     snprintf(uid, sizeof uid, "%u", (unsigned)peer->uid);
     fputs("allow ", out);
     write_quoted(out, allow != NULL ? allow->title : uid);
     fputs(" { ", out);
     write_listens(out, policy, peer, allow, elsewhere);
     fputs("tables = {", out);
-    for (size_t i = 0; allow != NULL && i < allow->nwords; i++) {
-        fputs(i > 0 ? ", " : "", out);
+    for (size_t i = 0; allow != NULL && i < allow->nwords; i++, between = ", ") {
+        fputs(between, out);
         write_quoted(out, allow->words[i]);
-        named |= policy_word_names(policy, allow->words[i], name); /* as soon as it is declared */
     }
-    if (!named)
-        fprintf(out, "%s\"%s\"", allow != NULL && allow->nwords > 0 ? ", " : "", escaped);
+    for (size_t i = 0; i < wanted.count; i++)
+        if (!is_named(policy, peer, allow, wanted.names[i])) {
+            fprintf(out, "%s\"%s\"", between,
+                    policy_escape(wanted.names[i], escaped, sizeof escaped));
+            between = ", ";
+        }
     fputs("} }", out);
     fclose(out);
     text[len - 1] = '\0';

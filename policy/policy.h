@@ -56,7 +56,19 @@ struct policy_table {
     unsigned load_time;     /* seconds */
     unsigned load_memory;   /* MB */
     unsigned image_size;    /* most MB; 0: 64 and 16 times the source, at most 4 GB */
-    bool gone;              /* it keeps its place only: see adopt.h */
+    /* Of a table that an agent answers; 0 of others: */
+    unsigned processes;          /* that do, at the same time */
+    unsigned timeout;            /* seconds that an answer may take */
+    unsigned queue;              /* most lookups that wait, in one worker */
+    unsigned cache_ttl;          /* seconds that an entry found is kept; 0: it is not */
+    unsigned negative_cache_ttl; /* the same of a key that was not found */
+    unsigned cache_size;         /* most MB of all that one worker keeps */
+    char *database;              /* path of the second file; NULL: there is none */
+    char **set;                  /* "NAME=VALUE" of environ, whose entries they are */
+    size_t nset, set_bytes;      /* a NUL behind each included */
+    size_t *members;             /* of a composite, in order: by index in policy.tables */
+    size_t nmembers;
+    bool gone; /* it keeps its place only: see adopt.h */
 };
 
 /* Whom an allow section speaks of. */
@@ -189,17 +201,22 @@ bool policy_is_on(const struct policy_allow *allow, size_t listener);
 
 enum policy_decision { POLICY_DENY, POLICY_APPROVE };
 
-/* May the client use the table of that canonical name? On POLICY_APPROVE *table is its index. */
+/* May the client use the table of that canonical name, and, if it is a composite, all its members,
+ * and theirs? On POLICY_APPROVE *table is its index. */
 enum policy_decision policy_decide(const struct policy *policy, const struct policy_peer *peer,
                                    struct slice name, size_t *table);
 
 /*
  * Writes the configuration lines that would approve name for the uid of that client: the table if
- * it is not declared, and the whole allow line. Text is cut at len; returns text. The name is
- * escaped for a log.
+ * it is not declared, and the whole allow line; the same for what a composite lacks of its members.
+ * Text is cut at len; returns text. The name is escaped for a log.
  */
 char *policy_advice(const struct policy *policy, const struct policy_peer *peer, struct slice name,
                     char *text, size_t len);
+
+/* The dictionary type bits of a table: its type's; of a composite, whether its first member has
+ * fixed keys or patterns. */
+uint32_t policy_table_flags(const struct policy *policy, size_t table);
 
 /*
  * Copies name into text as one printable line that jailmapd.conf(5) reads back as the same name:

@@ -56,6 +56,18 @@ static bool is_allowed(const uint8_t allowed[32], unsigned byte)
     return byte < 256 && (allowed[byte / 8] & 1u << byte % 8) != 0;
 }
 
+static void print_set(const struct policy_table *t, FILE *out)
+{
+    if (t->nset == 0)
+        return;
+    fputs("set = {", out);
+    for (size_t i = 0; i < t->nset; i++) {
+        print_string(t->set[i], out);
+        fputs(", ", out);
+    }
+    fputs("}\n", out);
+}
+
 /* As ranges of bytes, within single quotes, where a backslash before an x is one. */
 static void print_keys(const uint8_t allowed[32], FILE *out)
 {
@@ -120,6 +132,9 @@ static void print_option(const struct policy *policy, const struct config_option
     case VALUE_KEYS:
         print_keys(place, out);
         break;
+    case VALUE_SET:
+        print_set(base, out);
+        break;
     case VALUE_LISTENS:
         print_listens(policy, base, out);
         break;
@@ -139,7 +154,8 @@ static void print_section(const struct policy *policy, const struct config_secti
     print_string(title, out);
     fputs(" {\n", out);
     for (size_t i = 0; i < section->noptions; i++)
-        print_option(policy, &section->options[i], base, out);
+        if (section != &config_table || config_unmeant(&section->options[i], base) == NULL)
+            print_option(policy, &section->options[i], base, out);
     fputs("}\n", out);
 }
 

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/slice.h"
+
 enum table_type {
     TYPE_HASH = 1,
     TYPE_BTREE,
@@ -18,8 +20,25 @@ enum table_type {
     TYPE_LMDB,
     TYPE_TEXTHASH,
     TYPE_INLINE,
-    TYPE_STATIC
+    TYPE_STATIC,
+    TYPE_CIDR,
+    TYPE_REGEXP,
+    TYPE_PCRE,
+    TYPE_SQLITE,
+    TYPE_MYSQL,
+    TYPE_PGSQL,
+    TYPE_SOCKETMAP,
+    TYPE_TCP,
+    TYPE_ENVIRON,
+    TYPE_RANDMAP,
+    TYPE_FAIL,
+    TYPE_UNIONMAP,
+    TYPE_PIPEMAP
 };
+
+/* What answers a table: bits. An image first, and an agent for what it does not have, if there is
+ * one; or the worker alone, by what stands in the table's name. */
+enum table_by { TABLE_BY_IMAGE = 1, TABLE_BY_AGENT = 2, TABLE_BY_WORKER = 4 };
 
 /* How writers lock a source, and so whoever reads it. */
 enum table_lock { TABLE_LOCK_NONE, TABLE_LOCK_FLOCK, TABLE_LOCK_RECORD };
@@ -41,12 +60,24 @@ struct table_type_info {
     const char *suffix; /* what the source's path has behind the name; NULL: the name is no path */
     enum table_lock lock;      /* that postmap(1) holds on the source while it writes */
     const char *const *fields; /* of an entry, up to a NULL; NULL: it is not made of fields */
+    unsigned by;               /* bits of enum table_by */
     bool argument;             /* the name holds the table's content; it must not be empty */
+    bool braced;               /* a name that begins with { is an argument, and else a path */
     uint32_t flags;            /* dictionary type bits, shown to clients */
     bool sequence;             /* walking the table is supported */
     bool text;                 /* its image has the indexes of a text, see server/image.h */
-    const char *agent; /* helper that answers what the image does not; NULL: the image is all */
+    bool folds_mul;            /* keys are folded as FOLD_MUL says, not FOLD_FIX */
+    bool unauth;               /* refused to a client that says NO_UNAUTH */
+    bool dials;                /* its agent has a dialer, which connects to its servers */
+    bool database;             /* its source names a second file, which `database` says, too */
+    bool members;              /* its name holds other tables: see policy/members.h */
+    const char *agent;         /* helper that answers; NULL: none does */
 };
+
+/* All types, for a message. */
+#define TABLE_TYPES                                                                                \
+    "hash, btree, cdb, lmdb, texthash, inline, static, unix, cidr, regexp, pcre, sqlite, mysql, "  \
+    "pgsql, socketmap, tcp, environ, randmap, fail, unionmap, pipemap"
 
 /* The type with that number, or NULL. */
 const struct table_type_info *table_type_info(unsigned type);
@@ -59,6 +90,9 @@ const char *table_type_fields(const struct table_type_info *type, char *text, si
 
 /* Is there a type with that prefix, of which len bytes are the type and the colon? */
 bool table_type_begins(const char *prefix, size_t len);
+
+/* The first type with whose prefix that name begins, or NULL; *argument is what stands behind. */
+const struct table_type_info *table_type_with(struct slice table, struct slice *argument);
 
 /* The type of a canonical `type:name`; on NULL *why is a constant text. */
 const struct table_type_info *table_type_of(const char *canonical, const char **why);
