@@ -12,8 +12,6 @@
 
 #include "privsep/bridge.h"
 
-#define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
-
 static const struct profile_rule common[] = {
     {SCMP_SYS(recvmsg),
      0,

@@ -8,12 +8,7 @@
 #include <stdbool.h>
 
 #include "proto/slice.h"
-#include "server/loader/text.h"
-
-bool is_ascii(struct slice s);
-
-/* RFC 3629: nothing overlong, no surrogates, nothing above U+10FFFF. Non-characters are allowed. */
-bool is_utf8(struct slice s);
+#include "server/text.h"
 
 /* Where the folded keys are made; zeroed at first. */
 struct key_forms {

@@ -17,7 +17,7 @@
 #include "server/image.h"
 #include "server/loader/image_write.h"
 #include "server/loader/source.h"
-#include "server/loader/text.h"
+#include "server/text.h"
 
 /* By the title that the monitor gives it, the loader knows what it will be asked to do. */
 static const struct {
@@ -32,6 +32,7 @@ static const struct {
     {"texthash:", &source_texthash, &profile_loader_text},
     {"inline:", &source_inline, &profile_loader_name},
     {"static:", &source_static, &profile_loader_name},
+    {"environ:", &source_environ, &profile_loader_name},
     {"unix:passwd.", &source_passwd, &profile_loader_text},
     {"unix:group.", &source_group, &profile_loader_text},
 };
@@ -57,11 +58,11 @@ static int result_of(struct image_sink *is, int rc)
 /* The same key in other letters is left out without a word. */
 static void leave_out(struct image_sink *is, struct slice key, unsigned forms)
 {
-    struct text_quoted quoted = {.text = ""};
+    struct text_quoted quoted;
 
     if (forms & IMAGE_FORMS_WRITTEN)
-        text_ignore(is->source, 0, "the key \"%s\" (%zu bytes) is not within max-key and keys",
-                    text_quote(&quoted, key), key.len);
+        source_ignore(is->source, 0, "the key \"%s\" (%zu bytes) is not within max-key and keys",
+                      text_quote(&quoted, key), key.len);
 }
 
 /* Applies `reveal`, so that what is not to be known never reaches a worker; and the limit of keys,

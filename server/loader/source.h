@@ -32,7 +32,7 @@ struct source {
     struct sink *sink;
     int fd;            /* the file, open for reading and anywhere in it; -1: the type has none */
     int nsswitch;      /* nsswitch.conf(5), for the types that ask it; -1: there is none */
-    struct slice name; /* of the table, behind `type:` */
+    struct slice name; /* of the table, behind `type:`; of environ: its entries */
     uint32_t reveal;   /* fields of an entry, as in policy/table_type.h; for types that have some */
     /* Left by the source: */
     char why[512];     /* after -1: the reason, for an administrator: what was found and expected */
@@ -45,6 +45,22 @@ struct source {
 /* Fills in why. Returns -1, for the caller to return. */
 int source_fail(struct source *source, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* The same, in errno's words. */
+int source_fail_errno(struct source *source);
+
+/* Notes a line or entry that is left out, in words if it is the first; 0: there are no lines. */
+void source_ignore(struct source *source, size_t line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * Reads the whole file: text_read(). Returns 0, or -1 with why. The caller frees text->ptr in both
+ * cases. source_read_table() reads source->fd, and refuses a file of no bytes: a writer may have
+ * truncated it a moment ago, and an empty image would turn every entry into "not found".
+ */
+struct text;
+int source_read(struct source *source, int fd, struct text *text);
+int source_read_table(struct source *source, struct text *text);
 
 struct source_ops {
     enum table_type type;
@@ -59,6 +75,7 @@ extern const struct source_ops source_lmdb;
 extern const struct source_ops source_texthash;
 extern const struct source_ops source_inline;
 extern const struct source_ops source_static;
+extern const struct source_ops source_environ;
 extern const struct source_ops source_passwd;
 extern const struct source_ops source_group;
 

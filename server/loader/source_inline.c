@@ -6,8 +6,9 @@
 #include "server/image.h"
 #include "server/loader/key_forms.h"
 #include "server/loader/key_index.h"
+#include "server/fold.h"
 #include "server/loader/source.h"
-#include "server/loader/text.h"
+#include "server/text.h"
 
 #include <stdlib.h>
 
@@ -91,7 +92,7 @@ static int keep(struct table *table, const struct entry *entry)
         struct entry *grown = reallocarray(table->entries, cap, sizeof *grown);
 
         if (grown == NULL)
-            return text_fail_errno(table->source);
+            return source_fail_errno(table->source);
         table->entries = grown;
         table->cap = cap;
     }
@@ -126,7 +127,7 @@ static int list_forms(struct table *table, const struct entry *entry, struct key
 {
     int count = key_forms_list(&table->folder, entry->key, is_utf8(entry->key), list);
 
-    return count < 0 ? text_fail_errno(table->source) : count;
+    return count < 0 ? source_fail_errno(table->source) : count;
 }
 
 /* From the last entry to the first: in each form the last of equal keys wins. */
@@ -144,7 +145,7 @@ static int choose(struct table *table)
             unsigned fresh;
 
             if (key_index_claim(table->index, list[i].key, list[i].forms, list[i].own, &fresh) != 0)
-                return text_fail_errno(table->source);
+                return source_fail_errno(table->source);
             entry->won |= fresh;
         }
     }
@@ -181,7 +182,7 @@ static int load(struct source *source)
     if (rc == 0) {
         table.index = key_index_new();
         if (table.index == NULL)
-            rc = text_fail_errno(source);
+            rc = source_fail_errno(source);
     }
     if (rc == 0)
         rc = choose(&table);

@@ -3,7 +3,7 @@
  * opens nothing.
  */
 #include "server/loader/source.h"
-#include "server/loader/text.h"
+#include "server/text.h"
 
 static int load(struct source *source)
 {

@@ -6,8 +6,9 @@
 #include "server/image.h"
 #include "server/loader/key_forms.h"
 #include "server/loader/key_index.h"
+#include "server/fold.h"
 #include "server/loader/source.h"
-#include "server/loader/text.h"
+#include "server/text.h"
 
 #include <stdlib.h>
 
@@ -76,12 +77,12 @@ static int add(struct table *table, const struct entry *entry, bool utf8, unsign
 
     *duplicate = 0;
     if (count < 0)
-        return text_fail_errno(table->source);
+        return source_fail_errno(table->source);
     for (int i = 0; i < count; i++) {
         unsigned fresh;
 
         if (key_index_claim(table->index, list[i].key, list[i].forms, list[i].own, &fresh) != 0)
-            return text_fail_errno(table->source);
+            return source_fail_errno(table->source);
         *duplicate |= list[i].forms & ~fresh;
         if (fresh != 0 && sink->add(sink, list[i].key, fresh, entry->value) != 0)
             return -1;
@@ -100,18 +101,18 @@ static int take_line(struct table *table, const struct text_line *line)
 
     not_taken = split(string, &entry);
     if (not_taken != NULL) {
-        text_ignore(table->source, line->number, "%s", not_taken);
+        source_ignore(table->source, line->number, "%s", not_taken);
         return 0;
     }
     if (add(table, &entry, utf8, &duplicate) != 0)
         return -1;
     if (duplicate != 0)
-        text_ignore(table->source, line->number, "duplicate key \"%s\"%s",
-                    text_quote(&key, entry.key),
-                    duplicate & IMAGE_FORM_EXACT ? "" : " where case does not count");
+        source_ignore(table->source, line->number, "duplicate key \"%s\"%s",
+                      text_quote(&key, entry.key),
+                      duplicate & IMAGE_FORM_EXACT ? "" : " where case does not count");
     else if (!utf8)
-        text_ignore(table->source, line->number,
-                    "not UTF-8: requests that ask for UTF-8 do not find it");
+        source_ignore(table->source, line->number,
+                      "not UTF-8: requests that ask for UTF-8 do not find it");
     return 0;
 }
 
@@ -121,12 +122,12 @@ static int load(struct source *source)
     struct text text = {NULL, 0, 0};
     struct text_reader reader;
     struct text_line line;
-    int rc = text_read_table(source, &text);
+    int rc = source_read_table(source, &text);
 
     if (rc == 0) {
         table.index = key_index_new();
         if (table.index == NULL)
-            rc = text_fail_errno(source);
+            rc = source_fail_errno(source);
         reader = text_start(&text);
         while (rc == 0 && text_logical(&reader, &line))
             rc = take_line(&table, &line);

@@ -9,7 +9,7 @@
 #include "server/image.h"
 #include "server/loader/key_index.h"
 #include "server/loader/source.h"
-#include "server/loader/text.h"
+#include "server/text.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -139,7 +139,7 @@ static int ask_switch(struct source *source, const struct database *database)
 
     source->answered_by = KIND_LINK;
     if (source->nsswitch >= 0) {
-        rc = text_read(source, source->nsswitch, &conf);
+        rc = source_read(source, source->nsswitch, &conf);
         if (rc == 0)
             source->answered_by = switch_says(&conf, database->name);
         free(conf.ptr);
@@ -259,9 +259,9 @@ static int add(struct source *source, struct key_index *index, size_t number, st
     unsigned fresh;
 
     if (key_index_claim(index, name, IMAGE_FORM_ANY, true, &fresh) != 0)
-        return text_fail_errno(source);
+        return source_fail_errno(source);
     if (fresh == 0) {
-        text_ignore(source, number, "an earlier line has the same name");
+        source_ignore(source, number, "an earlier line has the same name");
         return 0;
     }
     return source->sink->add(source->sink, name, IMAGE_FORM_ANY,
@@ -286,10 +286,10 @@ static int take_lines(struct source *source, const struct database *database, st
         taken = database->parse(entry, &name, value);
         if (value->failed) {
             errno = ENOMEM;
-            return text_fail_errno(source);
+            return source_fail_errno(source);
         }
         if (taken == MALFORMED)
-            text_ignore(source, line.number, "not `%s`", database->line);
+            source_ignore(source, line.number, "not `%s`", database->line);
         if (taken == TAKEN && add(source, index, line.number, name, value) != 0)
             return -1;
         any |= taken == TAKEN;
@@ -319,12 +319,13 @@ static int take_file(struct source *source, const struct database *database, str
 
     if (is_odd(file)) {
         source->answered_by = KIND_LINK;
-        text_ignore(source, 0, "a NUL, or a last line that begins with a blank and has no newline");
+        source_ignore(source, 0,
+                      "a NUL, or a last line that begins with a blank and has no newline");
         return 0;
     }
     index = key_index_new();
-    rc =
-        index == NULL ? text_fail_errno(source) : take_lines(source, database, file, index, &value);
+    rc = index == NULL ? source_fail_errno(source)
+                       : take_lines(source, database, file, index, &value);
     key_index_free(index);
     free(value.ptr);
     return rc;
@@ -337,7 +338,7 @@ static int load(struct source *source, const struct database *database)
 
     if (rc != 0 || source->answered_by == KIND_LINK)
         return rc;
-    rc = text_read(source, source->fd, &file);
+    rc = source_read(source, source->fd, &file);
     if (rc == 0 && file.len == 0)
         rc = source_fail(source, "the file is empty");
     if (rc == 0)

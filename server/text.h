@@ -1,16 +1,16 @@
 /*
- * Source files that people write: what the text source types of the loader share. Runs in the
- * loader, on bytes that nobody vouches for and that a writer may be changing meanwhile. Reads the
- * descriptor that it is given and nothing else; it must never trust a file to have the size that
- * fstat(2) told, to end in a newline, or to be free of NULs.
+ * Files that people write: what the text source types of the loader and the agents with a file
+ * share. Runs in both, on bytes that nobody vouches for and that a writer may be changing
+ * meanwhile. Reads the descriptor that it is given and nothing else; it must never trust a file to
+ * have the size that fstat(2) told, to end in a newline, or to be free of NULs.
  */
-#ifndef JAILMAP_SERVER_LOADER_TEXT_H
-#define JAILMAP_SERVER_LOADER_TEXT_H
+#ifndef JAILMAP_SERVER_TEXT_H
+#define JAILMAP_SERVER_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "server/loader/source.h"
+#include "proto/slice.h"
 
 /* Bytes that grow. Zeroed at first; free(ptr) is the owner's. */
 struct text {
@@ -23,13 +23,10 @@ int text_reserve(struct text *text, size_t more);
 int text_append(struct text *text, struct slice bytes);
 
 /*
- * Reads the whole file from its first byte. Returns 0, or -1 with source->why. The caller frees
- * text->ptr in both cases. text_read_table() reads source->fd, and refuses a file of no bytes: a
- * writer may have truncated it a moment ago, and an empty image would turn every entry into "not
- * found".
+ * Reads the whole file from its first byte, with pread(2). Returns 0, or -1 with errno; EFBIG: it
+ * has more than max bytes. The caller frees text->ptr in both cases.
  */
-int text_read(struct source *source, int fd, struct text *text);
-int text_read_table(struct source *source, struct text *text);
+int text_read(int fd, size_t max, struct text *text);
 
 /* Lines number from 1. A line borrows from the text, which text_logical() rewrites as it goes. */
 struct text_line {
@@ -67,13 +64,6 @@ struct slice text_trim(struct slice s);
 /* True for `{...}` whose first brace is closed by its last byte; *inside is then what it holds,
  * without white space at both ends. */
 bool text_unbrace(struct slice s, struct slice *inside);
-
-/* Notes a line or entry that is left out, in words if it is the first; 0: there are no lines. */
-void text_ignore(struct source *source, size_t line, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-/* As source_fail(), in errno's words. */
-int text_fail_errno(struct source *source);
 
 /* Some of the bytes for a message, what cannot be printed as \xNN. Returns quoted->text. */
 struct text_quoted {

@@ -1,19 +1,16 @@
 /*
- * Reading source files that people write: see text.h. Runs in the loader. It may read the
+ * Reading files that people write: see text.h. Runs in the loader and in agents. It may read the
  * descriptor that it is given; it must never map it, because a file that shrinks under a mapping
  * ends the process, and must never believe its size.
  */
-#include "server/loader/text.h"
+#include "server/text.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define TEXT_MAX UINT32_MAX /* offsets in an image are 32 bits: more could not be stored */
 
 int text_reserve(struct text *text, size_t more)
 {
@@ -47,7 +44,7 @@ int text_append(struct text *text, struct slice bytes)
 }
 
 /* The size is a first guess: reading goes on until there is no more. */
-int text_read(struct source *source, int fd, struct text *text)
+int text_read(int fd, size_t max, struct text *text)
 {
     struct stat st;
     size_t guess;
@@ -55,29 +52,20 @@ int text_read(struct source *source, int fd, struct text *text)
 
     *text = (struct text){NULL, 0, 0};
     if (fstat(fd, &st) != 0)
-        return text_fail_errno(source);
-    guess = st.st_size > 0 && st.st_size < (off_t)TEXT_MAX ? (size_t)st.st_size : 4096;
+        return -1;
+    guess = st.st_size > 0 && (uintmax_t)st.st_size < max ? (size_t)st.st_size : 4096;
     do {
-        if (text->len >= TEXT_MAX)
-            return source_fail(source, "the file is larger than 4 GB, which is more than an image "
-                                       "can hold");
+        if (text->len > max) {
+            errno = EFBIG;
+            return -1;
+        }
         if (text_reserve(text, text->len == 0 ? guess + 1 : 1) != 0)
-            return text_fail_errno(source);
+            return -1;
         n = pread(fd, text->ptr + text->len, text->cap - text->len, (off_t)text->len);
         if (n > 0)
             text->len += (size_t)n;
     } while (n > 0 || (n < 0 && errno == EINTR));
-    return n < 0 ? text_fail_errno(source) : 0;
-}
-
-int text_read_table(struct source *source, struct text *text)
-{
-    if (text_read(source, source->fd, text) != 0)
-        return -1;
-    if (text->len == 0)
-        return source_fail(source, "the file is empty; if the table is meant to have no entries, "
-                                   "write a comment line into it");
-    return 0;
+    return n < 0 ? -1 : 0;
 }
 
 struct text_reader text_start(struct text *text)
@@ -174,36 +162,9 @@ bool text_unbrace(struct slice s, struct slice *inside)
     return true;
 }
 
-void text_ignore(struct source *source, size_t line, const char *format, ...)
-{
-    int used = 0;
-    va_list ap;
-
-    if (source->ignored < UINT32_MAX)
-        source->ignored++;
-    if (source->ignored != 1)
-        return;
-    if (line > 0)
-        used = snprintf(source->warning, sizeof source->warning, "line %zu: ", line);
-    va_start(ap, format);
-    vsnprintf(source->warning + used, sizeof source->warning - (size_t)used, format, ap);
-    va_end(ap);
-}
-
-int text_fail_errno(struct source *source)
-{
-    if (errno == ENOMEM) {
-        source->error = ENOMEM;
-        return source_fail(source, "out of memory");
-    }
-    if (errno == EFBIG)
-        return source_fail(source, "a key is longer than 256 MB, which is more than an image can "
-                                   "hold");
-    return source_fail(source, "cannot read the file: %s", strerror(errno));
-}
-
 const char *text_quote(struct text_quoted *quoted, struct slice bytes)
 {
+    /* cppcheck-suppress ctuuninitvar ; it is written here, and never read */
     char *to = quoted->text, *stop = quoted->text + sizeof quoted->text - 8;
 
     for (size_t i = 0; i < bytes.len; i++) {
