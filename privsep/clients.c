@@ -74,6 +74,10 @@ void client_event(struct worker *w, const struct bridge_msg *msg)
         grant_spoiled(w, event->subject, text);
         return;
     }
+    if (event->event == EVENT_UNMET || event->event == EVENT_MET) {
+        grant_unmet(w, event->subject, event->event == EVENT_UNMET, text);
+        return;
+    }
     if (!is_client(w, event->subject)) {
         child_end(w->child, "it speaks of a client that it does not have");
         return;

@@ -26,6 +26,12 @@ bool fingerprint_same(const struct fingerprint *a, const struct fingerprint *b)
     return fingerprint_same_content(a, b) && same_time(a->ctime, b->ctime);
 }
 
+bool fingerprint_unwritten(const struct fingerprint *before, const struct fingerprint *now)
+{
+    return fingerprint_same_content(before, now) &&
+           (before->nlink != now->nlink || fingerprint_same(before, now));
+}
+
 int64_t fingerprint_age(struct timespec time)
 {
     struct timespec now;

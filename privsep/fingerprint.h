@@ -28,6 +28,10 @@ struct fingerprint fingerprint(const struct stat *st);
 bool fingerprint_same_content(const struct fingerprint *a, const struct fingerprint *b);
 bool fingerprint_same(const struct fingerprint *a, const struct fingerprint *b);
 
+/* Has nobody written the file meanwhile? One that has got or lost a name has changed, but not its
+ * content. */
+bool fingerprint_unwritten(const struct fingerprint *before, const struct fingerprint *now);
+
 /* Milliseconds since that time by the wall clock; below 0 if it is in the future. */
 int64_t fingerprint_age(struct timespec time);
 

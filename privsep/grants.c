@@ -21,23 +21,40 @@
 #include "privsep/workers.h"
 #include "proto/proxymap.h"
 
-#define RELINKS_MOST 8 /* a worker that loses more links to one agent is broken */
+/* Whether a link was lost by the worker or by an agent cannot be told: neither is ended for it, but
+ * after each the next comes later, up to AGAIN_MS times two to the power of this. */
+#define RELINKS_SLOWER 6
+#define LINK_STEADY_MS 60000 /* one that lasted as long was a good one */
 
 static uint32_t features_of(const struct table_type_info *type)
 {
-    return (type->sequence ? FEATURE_SEQUENCE : 0) | (type->text ? FEATURE_TEXT : 0);
+    return (type->sequence ? FEATURE_SEQUENCE : 0) | (type->text ? FEATURE_TEXT : 0) |
+           (type->folds_mul ? FEATURE_FOLDS_MUL : 0) | (type->unauth ? FEATURE_UNAUTH : 0);
 }
 
-static bool send_table(struct worker *w, size_t index, enum bridge_kind kind, int fd)
+static struct link_use use_of(const struct policy_table *conf)
 {
-    const struct table_type_info *type = monitor_policy->tables[index].type;
+    if (!(conf->type->by & TABLE_BY_AGENT))
+        return (struct link_use){0};
+    return (struct link_use){.timeout = conf->timeout,
+                             .queue = conf->queue,
+                             .cache_ttl = conf->cache_ttl,
+                             .negative_ttl = conf->negative_cache_ttl,
+                             .cache_size = conf->cache_size};
+}
+
+static bool send_table(const struct worker *w, size_t index, enum bridge_kind kind, int fd)
+{
+    const struct policy_table *conf = &monitor_policy->tables[index];
     struct msg_table body = {.ref = w->grants[index].ref,
                              .kind = kind,
-                             .flags = type->flags,
-                             .features = features_of(type),
+                             .flags = policy_table_flags(monitor_policy, index),
+                             .features = features_of(conf->type),
                              .answered_by = table_answered_by(index),
-                             .limit = monitor_policy->tables[index].limit,
-                             .table = (uint32_t)index};
+                             .limit = conf->limit,
+                             .use = use_of(conf),
+                             .table = (uint32_t)index,
+                             .replaces = kind == KIND_LINK && w->grants[index].link > 0};
 
     return child_send(w->child, MSG_TABLE, &body, NULL, 0, &fd);
 }
@@ -46,41 +63,108 @@ static bool send_table(struct worker *w, size_t index, enum bridge_kind kind, in
 static bool tell_image(struct worker *w, size_t index)
 {
     const struct policy_table *conf = &monitor_policy->tables[index];
-    const struct table_type_info *type = conf->type;
-    uint32_t ref = w->grants[index].ref;
+    uint32_t ref = w->grants[index].ref, flags = policy_table_flags(monitor_policy, index);
     enum bridge_kind by = table_answered_by(index);
 
     if (by & KIND_IMAGE)
         return send_table(w, index, KIND_IMAGE, table_image(index));
-    if (by & KIND_LINK)
+    if (by & (KIND_LINK | KIND_WORKER))
         return child_send(w->child, MSG_TABLE_KIND,
-                          &(struct msg_table_kind){ref, type->flags, features_of(type), by,
-                                                   conf->limit, (uint32_t)index},
+                          &(struct msg_table_kind){ref, flags, features_of(conf->type), by,
+                                                   conf->limit, use_of(conf), (uint32_t)index},
                           NULL, 0, NULL);
     return child_send(w->child, MSG_TABLE_ERROR,
-                      &(struct msg_table_error){ref, PM_RETRY, type->flags, (uint32_t)index}, NULL,
-                      0, NULL);
+                      &(struct msg_table_error){ref, PM_RETRY, flags, (uint32_t)index}, NULL, 0,
+                      NULL);
 }
 
+static void unlink_grant(struct grant *g)
+{
+    if (g->link > 0)
+        close(g->link);
+    g->link = 0;
+    g->linked = 0;
+}
+
+/* The worker gets one end, and the crew of agents the other, which is kept for those of them that
+ * start later. */
 static bool tell_link(struct worker *w, size_t index, uint64_t agent)
 {
-    int link = agent_link(index);
-    bool sent;
+    struct grant *g = &w->grants[index];
+    int ends[2];
+    bool sent = true, good = bridge_pair(ends) == 0;
 
-    if (link < 0) {
+    if (good) {
+        /* Neither is to find in it what it cannot let go of without waiting. */
+        bridge_take_descriptors(ends[0], false);
+        bridge_take_descriptors(ends[1], false);
+        good = agents_link(index, ends[1]);
+        sent = !good || send_table(w, index, KIND_LINK, ends[0]);
+        close(ends[0]);
+        if (!good || !sent)
+            close(ends[1]);
+    }
+    if (!good)
         w->again_at = monitor_now() + AGAIN_MS;
-        return true;
-    }
-    sent = send_table(w, index, KIND_LINK, link);
-    close(link);
-    if (sent) {
-        struct grant *g = &w->grants[index];
+    if (!good || !sent)
+        return sent;
+    unlink_grant(g);
+    g->link = ends[1];
+    if (g->agent != agent)
+        g->relinks = 0;
+    g->linked = g->agent = agent;
+    /* Without an image that is all. A second word would have it drop the first answers. */
+    if (!(table_answered_by(index) & KIND_IMAGE))
+        g->told = table_version(index);
+    return true;
+}
 
-        if (g->agent != agent)
-            g->relinks = 0;
-        g->linked = g->agent = agent;
-    }
-    return sent;
+/* In a while: the agent may be about to go, and a new one tells by itself. */
+static void link_lost(struct worker *w, struct grant *g)
+{
+    uint64_t now = monitor_now();
+
+    unlink_grant(g);
+    if (now >= g->link_at + LINK_STEADY_MS)
+        g->relinks = 0;
+    g->link_at = now + ((uint64_t)AGAIN_MS << g->relinks);
+    if (g->relinks < RELINKS_SLOWER)
+        g->relinks++;
+    if (g->link_at < w->link_at)
+        w->link_at = g->link_at;
+}
+
+/* Another crew has nothing to do with links that were lost before. */
+static bool link_is_early(struct worker *w, const struct grant *g, uint64_t agent)
+{
+    if (g->agent != agent || g->link_at <= monitor_now())
+        return false;
+    if (g->link_at < w->link_at)
+        w->link_at = g->link_at;
+    return true;
+}
+
+void grants_link(size_t index, struct child *agent)
+{
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        if (w->grants[index].link > 0 &&
+            !child_send(agent, MSG_LINK, &(struct msg_link){0}, NULL, 0, &w->grants[index].link)) {
+            child_end(agent, "it does not take the links that it is sent");
+            return;
+        }
+}
+
+void grants_unlink(size_t index)
+{
+    for (struct worker *w = workers; w != NULL; w = w->next)
+        unlink_grant(&w->grants[index]);
+}
+
+void grants_free(struct worker *w)
+{
+    for (size_t i = 0; w->grants != NULL && i < monitor_policy->ntables; i++)
+        unlink_grant(&w->grants[i]);
+    free(w->grants);
 }
 
 /*
@@ -94,7 +178,7 @@ static bool tell_refused(struct worker *w, uint32_t ref, size_t index)
 
     if (w->compartment->stale && index < monitor_policy->ntables) {
         body.status = PM_RETRY;
-        body.flags = monitor_policy->tables[index].type->flags;
+        body.flags = policy_table_flags(monitor_policy, index);
         body.table = (uint32_t)index;
     }
     return child_send(w->child, MSG_TABLE_ERROR, &body, NULL, 0, NULL);
@@ -123,7 +207,7 @@ bool grant_tell(struct worker *w, size_t index)
     if (!g->asked)
         return true;
     if ((table_answered_by(index) & KIND_LINK) && agent != 0 && g->linked != agent &&
-        !tell_link(w, index, agent))
+        !link_is_early(w, g, agent) && !tell_link(w, index, agent))
         return false;
     if (g->told == version)
         return true;
@@ -199,24 +283,47 @@ void grant_asked(struct worker *w, const struct bridge_msg *msg)
     grant_tell(w, index);
 }
 
+/* The table that it speaks of; there may be none. */
+static bool find_granted(const struct worker *w, uint32_t ref, size_t *index)
+{
+    for (*index = 0; *index < monitor_policy->ntables; ++*index)
+        if (w->grants[*index].asked && w->grants[*index].ref == ref)
+            return true;
+    if (w->settling == SETTLED && !w->compartment->stale) /* else it may have it still */
+        child_end(w->child, "it speaks of a table that it does not have");
+    return false;
+}
+
+void grant_unmet(struct worker *w, uint32_t ref, bool begins, struct slice text)
+{
+    const struct compartment *c = w->compartment;
+    char said[128];
+    size_t i;
+
+    if (!find_granted(w, ref, &i) || !compartment_may_log(w->compartment, COMPLAINTS))
+        return;
+    policy_printable(text, said, sizeof said);
+    if (begins)
+        log_line(LOG_WARNING, "table \"%s\": lookups of uid %u on %s get a temporary error: %s",
+                 monitor_policy->tables[i].name, (unsigned)c->peer.uid, listen_of(c)->path, said);
+    else
+        log_line(LOG_INFO,
+                 "table \"%s\": lookups of uid %u on %s have answers again, after %s that had none",
+                 monitor_policy->tables[i].name, (unsigned)c->peer.uid, listen_of(c)->path, said);
+}
+
 void grant_spoiled(struct worker *w, uint32_t ref, struct slice text)
 {
     char escaped[256];
-    size_t i = 0;
+    size_t i;
 
-    while (i < monitor_policy->ntables && !(w->grants[i].asked && w->grants[i].ref == ref))
-        i++;
-    if (i == monitor_policy->ntables) {
-        if (w->settling == SETTLED && !w->compartment->stale) /* else it may have it still */
-            child_end(w->child, "it speaks of a table that it does not have");
-    } else if (text.len > 0) {
+    if (!find_granted(w, ref, &i))
+        return;
+    if (text.len > 0) {
         if (compartment_may_log(w->compartment, COMPLAINTS))
             table_spoiled(i, policy_printable(text, escaped, sizeof escaped));
-    } else if (++w->grants[i].relinks > RELINKS_MOST) {
-        child_end(w->child, "it loses its links to an agent again and again");
-    } else { /* in a while: the agent may be about to go, and a new one tells by itself */
-        w->grants[i].linked = 0;
-        w->again_at = monitor_now() + AGAIN_MS;
+    } else {
+        link_lost(w, &w->grants[i]);
     }
 }
 
@@ -245,10 +352,13 @@ void grants_take_away(struct worker *w)
         if (!g->asked)
             continue;
         if (policy_decide(monitor_policy, &w->compartment->peer, (struct slice){name, strlen(name)},
-                          &index) != POLICY_APPROVE)
+                          &index) != POLICY_APPROVE) {
+            unlink_grant(g);
             *g = (struct grant){.owed = OWED_DENIAL, .ref = g->ref};
-        else if (table_is_anew(i))
+        } else if (table_is_anew(i)) {
+            unlink_grant(g);
             *g = (struct grant){.asked = true, .owed = OWED_RECALL, .ref = g->ref};
+        }
         w->tainted |= g->owed != OWED_NOTHING;
     }
 }

@@ -73,9 +73,18 @@ static uint64_t descriptors; /* that this process may have */
 static char last_words[512];
 
 static const char *const helper_names[HELPERS] = {
-    [HELPER_WORKER] = "jailmap-worker",       [HELPER_LOADER] = "jailmap-loader",
-    [HELPER_SCRIBE] = "jailmap-scribe",       [HELPER_CENSUS] = "jailmap-census",
-    [HELPER_AGENT_NSS] = "jailmap-agent-nss", [HELPER_READER] = "jailmap-reader",
+    [HELPER_WORKER] = "jailmap-worker",
+    [HELPER_LOADER] = "jailmap-loader",
+    [HELPER_SCRIBE] = "jailmap-scribe",
+    [HELPER_CENSUS] = "jailmap-census",
+    [HELPER_AGENT_PATTERN] = "jailmap-agent-pattern",
+    [HELPER_AGENT_SQLITE] = "jailmap-agent-sqlite",
+    [HELPER_AGENT_NET] = "jailmap-agent-net",
+    [HELPER_AGENT_NSS] = "jailmap-agent-nss",
+    [HELPER_AGENT_MYSQL] = "jailmap-agent-mysql",
+    [HELPER_AGENT_PGSQL] = "jailmap-agent-pgsql",
+    [HELPER_DIALER] = "jailmap-dialer",
+    [HELPER_READER] = "jailmap-reader",
     [HELPER_LAUNCHER] = "jailmap-launcher",
 };
 
@@ -348,7 +357,8 @@ uint64_t monitor_descriptors_needed(const struct policy *policy)
         if (policy->listens[i].clients_per_worker > need)
             need = policy->listens[i].clients_per_worker;
     /* Image, the one before, an input; a socket, its directory, and the one that replaces it. */
-    return need + clients_workers_most(policy) + 3 * policy->ntables + 3 * policy->nlistens + 256;
+    return need + clients_workers_most(policy) + agents_descriptors(policy) + 3 * policy->ntables +
+           3 * policy->nlistens + 256;
 }
 
 uint64_t monitor_descriptors(void)

@@ -1,6 +1,6 @@
 /*
- * Confinement by Landlock: see landlock.h. Runs in the monitor, the launchers and the agents. It
- * may make a rule set and enter it; it must never do more.
+ * Confinement by Landlock: see landlock.h. Runs in the monitor, the launchers, the agents and the
+ * dialers. It may make a rule set and enter it; it must never do more.
  */
 #include "privsep/landlock.h"
 
@@ -15,6 +15,8 @@
 #define ACCESS_TRUNCATE  (UINT64_C(1) << 14) /* version 3 */
 #define ACCESS_IOCTL_DEV (UINT64_C(1) << 15) /* version 5 */
 #define ACCESS_TCP       UINT64_C(3)         /* version 4: bind and connect */
+#define ACCESS_CONNECT   UINT64_C(2)         /* that alone */
+#define RULE_PORT        2                   /* version 4 */
 #define SCOPE_ABSTRACT   (UINT64_C(1) << 0)  /* version 6 */
 #define SCOPE_SIGNAL     (UINT64_C(1) << 1)  /* version 6 */
 #define ACCESS_VERSION_1 ((UINT64_C(1) << 13) - 1)
@@ -48,7 +50,7 @@ static uint64_t access_of(unsigned may)
 {
     uint64_t access = 0;
 
-    if (may & (LANDLOCK_MAY_READ | LANDLOCK_MAY_EXECUTE))
+    if (may & (LANDLOCK_MAY_READ | LANDLOCK_MAY_EXECUTE | LANDLOCK_MAY_READ_IT))
         access |= LANDLOCK_ACCESS_FS_READ_FILE;
     if (may & LANDLOCK_MAY_READ)
         access |= LANDLOCK_ACCESS_FS_READ_DIR;
@@ -62,11 +64,24 @@ static uint64_t access_of(unsigned may)
     return access;
 }
 
+/* Enters a rule set, which it closes. */
+static int restrict_self(int fd, bool good)
+{
+    int error;
+
+    good = good && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
+    error = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return good ? 0 : -1;
+}
+
 /* Enters rules with those grants. */
 static int enter(const struct ruleset *rules, int version, const struct landlock_grant *grants,
                  size_t n)
 {
-    int fd = (int)syscall(SYS_landlock_create_ruleset, rules, size_in(version), 0), error;
+    int fd = (int)syscall(SYS_landlock_create_ruleset, rules, size_in(version), 0);
     bool good = fd >= 0;
 
     for (size_t i = 0; good && i < n; i++) {
@@ -75,12 +90,7 @@ static int enter(const struct ruleset *rules, int version, const struct landlock
 
         good = syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) == 0;
     }
-    good = good && syscall(SYS_landlock_restrict_self, fd, 0) == 0;
-    error = errno;
-    if (fd >= 0)
-        close(fd);
-    errno = error;
-    return good ? 0 : -1;
+    return restrict_self(fd, good);
 }
 
 int landlock_enter(const struct landlock_grant *grants, size_t n, unsigned beside)
@@ -99,6 +109,24 @@ int landlock_enter(const struct landlock_grant *grants, size_t n, unsigned besid
     if (beside & LANDLOCK_NO_ABSTRACT)
         rules.scoped |= SCOPE_ABSTRACT;
     return enter(&rules, version, grants, n);
+}
+
+int landlock_ports(const uint16_t *ports, size_t n)
+{
+    int version = landlock_version(), fd;
+    struct ruleset rules = {.net = ACCESS_TCP};
+    bool good;
+
+    if (version < 4)
+        return 0;
+    fd = (int)syscall(SYS_landlock_create_ruleset, &rules, size_in(version), 0);
+    good = fd >= 0;
+    for (size_t i = 0; good && i < n; i++) {
+        const uint64_t rule[] = {ACCESS_CONNECT, ports[i]};
+
+        good = syscall(SYS_landlock_add_rule, fd, RULE_PORT, rule, 0) == 0;
+    }
+    return restrict_self(fd, good);
 }
 
 int landlock_keep_signals(void)

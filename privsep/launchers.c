@@ -35,9 +35,9 @@ static struct launcher {
     int fd;
     pid_t pid;
     struct child *child;
-} launchers[PLACES] = {[IN_JAIL] = {.title = "jailmap-launcher: jail",
-                                    .children = "workers, loaders, the scribe and the census"},
-                       [OUTSIDE] = {.title = "jailmap-launcher: agents", .children = "agents"}};
+} launchers[PLACES] = {
+    [IN_JAIL] = {.title = "jailmap-launcher: jail", .children = "helpers in the jail"},
+    [OUTSIDE] = {.title = "jailmap-launcher: agents", .children = "helpers outside the jail"}};
 
 static enum place place_of(enum helper helper)
 {

@@ -28,6 +28,7 @@ struct walk {
     char at[PATH_MAX];   /* the name of that, without links; "" is the root directory */
     char rest[PATH_MAX]; /* of the path */
     int links, steps;
+    int error;         /* ENOENT, if that is why it cannot be opened */
     bool foreign;      /* one of the directories so far belongs to owner, not to root */
     bool foreign_link; /* and a link in one of them was followed */
 };
@@ -39,6 +40,17 @@ __attribute__((format(printf, 2, 3))) static bool refuse(struct walk *w, const c
     va_start(ap, format);
     vsnprintf(w->why, w->len, format, ap);
     va_end(ap);
+    w->error = EPERM;
+    return false;
+}
+
+/* Opening has failed, as errno says. */
+static bool not_opened(struct walk *w)
+{
+    int error = errno;
+
+    refuse(w, "%s: %s", w->at, strerror(error));
+    w->error = error;
     return false;
 }
 
@@ -121,7 +133,7 @@ static bool follow(struct walk *w, int link)
     ssize_t n = readlinkat(link, "", target, sizeof target - 1);
     char *slash = strrchr(w->at, '/');
 
-    if (!(w->flags & PRIV_FOLLOW))
+    if (!(w->flags & PRIV_FOLLOW) || ((w->flags & PRIV_REAL_NAME) && w->rest[0] == '\0'))
         return refuse(w, "%s is a symbolic link; the real path is expected", here(w));
     if (n <= 0)
         return refuse(w, "%s: %s", here(w), strerror(n < 0 ? errno : ENOENT));
@@ -168,7 +180,7 @@ static bool walk(struct walk *w, char *last)
             return false;
         fd = openat(w->dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
-            return refuse(w, "%s: %s", here(w), strerror(errno));
+            return not_opened(w);
         good = is_safe(w, fd);
         if (good && S_ISLNK(w->st->st_mode)) {
             good = follow(w, fd);
@@ -218,7 +230,7 @@ static int open_last(struct walk *w, const char *name)
     }
     fd = openat(w->dir, name, flags | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        refuse(w, "%s: %s", here(w), strerror(errno));
+        not_opened(w);
         return -1;
     }
     if (is_safe(w, fd) && is_meant(w))
@@ -267,6 +279,7 @@ int priv_open_source(const char *path, uid_t owner, unsigned flags, priv_step *s
         fd = open_last(&w, name);
     if (w.dir >= 0)
         close(w.dir);
+    errno = w.error;
     return fd;
 }
 

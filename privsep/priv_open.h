@@ -11,8 +11,9 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#define PRIV_EXECUTE 1u /* for execution only, as an O_PATH descriptor; else for reading */
-#define PRIV_FOLLOW  2u /* symbolic links, under the conditions below */
+#define PRIV_EXECUTE   1u /* for execution only, as an O_PATH descriptor; else for reading */
+#define PRIV_FOLLOW    2u /* symbolic links, under the conditions below */
+#define PRIV_REAL_NAME 4u /* but not one in the place of the file: its own name is expected */
 
 /*
  * The safe path rule: path is absolute; no component is a symbolic link; every directory on the way
@@ -25,7 +26,7 @@
  *
  * Opens the regular file without waiting (a FIFO cannot hang the caller), close-on-exec. Returns
  * the descriptor, which the caller owns, and fills *st; or -1 with the reason, naming the
- * component, in why[0..len).
+ * component, in why[0..len), and errno ENOENT if, and only if, it does not exist.
  */
 int priv_open_file(const char *path, uid_t owner, unsigned flags, struct stat *st, char *why,
                    size_t len);

@@ -11,9 +11,6 @@
 
 #include "privsep/bridge.h"
 
-#define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
-#define RECEIVING SCMP_A2(SCMP_CMP_EQ, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0)
-
 static const struct profile_rule rules[] = {
     {SCMP_SYS(recvmsg), 0, 2, {ON_BRIDGE, RECEIVING}, "bridge: what there is, and who asks"},
     {SCMP_SYS(sendto),

@@ -1,20 +1,23 @@
 /*
- * What the launchers, jailmap-agent-nss and jailmap-reader must not ask of the kernel. Entered by a
- * launcher before it starts anything, and by the others before they read anything. NSS modules are
- * code of other projects that opens files and sockets of its choosing, so this is a list of what no
- * name service needs, not of what it does need; Landlock and the unprivileged user stand behind it.
- * A launcher has the same list but for execve: what it starts has it from birth, and each adds its
- * own, so nothing here may be what a helper needs. Opening for writing gets an error, as modules
- * may try it; the rest kills.
+ * What the launchers, jailmap-agent-nss, jailmap-dialer and jailmap-reader must not ask of the
+ * kernel. Entered by a launcher before it starts anything, and by the others before they read
+ * anything. NSS modules are code of other projects that opens files and sockets of its choosing, so
+ * this is a list of what no name service needs, not of what it does need; Landlock and the
+ * unprivileged user stand behind it. A launcher has the same list but for execve: what it starts
+ * has it from birth, and each adds its own, so nothing here may be what a helper needs. Opening for
+ * writing gets an error, as modules may try it; the rest kills.
  */
 #include "privsep/profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <asm/sockios.h>
 
 #include "privsep/bridge.h"
@@ -32,6 +35,9 @@
 #define WRITABLE_CODE CODE(PROT_WRITE | PROT_EXEC)
 #define NEW_CODE      CODE(PROT_EXEC)
 /* Newer than Debian 12's headers: */
+#define PROTOCOL_SCTP      132
+#define PROTOCOL_SMC       256
+#define PROTOCOL_MPTCP     262
 #define SYS_FCHMODAT2      452
 #define SYS_SETXATTRAT     463
 #define SYS_REMOVEXATTRAT  466
@@ -187,13 +193,45 @@ static const struct profile_rule common[] = {
     {SCMP_SYS(openat2), REFUSE(ENOSYS), 0, {{0}}, "its flags are beyond a filter's reach"},
 };
 
-/* Agents and the reader alone: what a launcher does for what it starts, and what needs files. */
+/* Agents, dialers and the reader alone: what a launcher does for what it starts, and what needs
+ * files. */
 static const struct profile_rule agents[] = {
     {SCMP_SYS(prctl), KILL, 1, {LOW(0, PR_SET_PDEATHSIG)}, "to outlive the monitor"},
     {SCMP_SYS(prctl), KILL, 1, {LOW(0, PR_SET_DUMPABLE)}, "to be read by others"},
     {SCMP_SYS(memfd_create), REFUSE(EACCES), 0, {{0}}, "code of its own making"},
     {SCMP_SYS(execve), KILL, 0, {{0}}, "another program"},
     {SCMP_SYS(execveat), KILL, 0, {{0}}, "another program"},
+};
+
+/* Landlock says to which ports the dialer connects, of TCP and by connect(2) alone. */
+static const struct profile_rule dialer[] = {
+    {SCMP_SYS(socket), KILL, 1, {LOW(2, PROTOCOL_MPTCP)}, "connections that Landlock does not see"},
+    {SCMP_SYS(socket), KILL, 1, {LOW(2, PROTOCOL_SCTP)}, "connections that Landlock does not see"},
+    {SCMP_SYS(socket), KILL, 1, {LOW(2, PROTOCOL_SMC)}, "connections that Landlock does not see"},
+    {SCMP_SYS(socket),
+     KILL,
+     1,
+     {SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0)},
+     "the same: SMC, VSOCK, TIPC, RDS"},
+    {SCMP_SYS(setsockopt), KILL, 2, {LOW(1, IPPROTO_TCP), LOW(2, TCP_ULP)}, "the same: SMC"},
+    {SCMP_SYS(sendto),
+     KILL,
+     1,
+     {SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN)},
+     "the same"},
+    {SCMP_SYS(sendmsg),
+     KILL,
+     1,
+     {SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN)},
+     "the same"},
+    {SCMP_SYS(sendmmsg),
+     KILL,
+     1,
+     {SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, MSG_FASTOPEN)},
+     "the same"},
+    {SCMP_SYS(listen), KILL, 0, {{0}}, "connections that others make"},
+    {SCMP_SYS(accept), KILL, 0, {{0}}, "connections that others make"},
+    {SCMP_SYS(accept4), KILL, 0, {{0}}, "connections that others make"},
 };
 
 /* The first process of the pid namespace: it waits for the launcher to end. */
@@ -207,6 +245,10 @@ const struct profile profile_launcher = {
     "jailmap-launcher", SCMP_ACT_ALLOW, {PROFILE_PART(common)}};
 const struct profile profile_agent_nss = {
     "jailmap-agent-nss", SCMP_ACT_ALLOW, {PROFILE_PART(common), PROFILE_PART(agents)}};
+const struct profile profile_dialer = {
+    "jailmap-dialer",
+    SCMP_ACT_ALLOW,
+    {PROFILE_PART(common), PROFILE_PART(agents), PROFILE_PART(dialer)}};
 const struct profile profile_reader = {
     "jailmap-reader", SCMP_ACT_ALLOW, {PROFILE_PART(common), PROFILE_PART(agents)}};
 const struct profile profile_anchor = {

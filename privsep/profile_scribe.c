@@ -9,8 +9,6 @@
 
 #include "privsep/bridge.h"
 
-#define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
-
 static const struct profile_rule rules[] = {
     {SCMP_SYS(recvmsg), 0, 1, {ON_BRIDGE}, "bridge: records and log descriptors"},
     {SCMP_SYS(sendmsg), 0, 1, {ON_BRIDGE}, "bridge: FAILED"},

@@ -12,10 +12,7 @@
 
 #include "privsep/bridge.h"
 
-#define IN_LOOP   SCMP_A0(SCMP_CMP_EQ, WORKER_LOOP, 0)
-#define ON_BRIDGE SCMP_A0(SCMP_CMP_EQ, BRIDGE_FD, 0)
-#define RECEIVING SCMP_A2(SCMP_CMP_EQ, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, 0)
-#define SENDING   SCMP_A2(SCMP_CMP_EQ, MSG_DONTWAIT | MSG_NOSIGNAL, 0)
+#define IN_LOOP SCMP_A0(SCMP_CMP_EQ, WORKER_LOOP, 0)
 /* A filter does not see which file: of those that a worker has, images are sealed and open to be
  * read only, so the kernel refuses, and sockets cannot be mapped. What is left is its own page. */
 #define WRITABLE SCMP_A2(SCMP_CMP_EQ, PROT_READ | PROT_WRITE, 0)

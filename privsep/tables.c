@@ -45,6 +45,7 @@
 #define LOCK_LOOK_MS  10    /* while a writer has the source locked, or open */
 #define SETTLED_MS    1000  /* since the last change, if a writer may keep it open */
 #define REST          2     /* times as long as a load took, until the next */
+#define REST_MIN_MS   1000  /* for a database, which a program may write all the time */
 #define QUIET_MS      20    /* after an event, before the source is looked at */
 #define QUIET_MOST_MS 200   /* however long events go on */
 #define LOOK_MS       5000  /* for what causes no event */
@@ -85,6 +86,9 @@ struct mtable {
     struct child *loader;
     int build;
     bool loaded, refused;
+    bool offered; /* to a crew of agents, in the place of a loader */
+    uint64_t offered_at;
+    char *beside[2]; /* paths of INPUT_JOURNAL and INPUT_WAL */
     struct msg_loaded result;
     char text[512]; /* the loader's reason, if it failed, or its warning */
     char late[96];
@@ -120,13 +124,25 @@ static bool may_log(struct mtable *t)
     return log_allow(&t->limit);
 }
 
+/* Is it the name service that has what the image has not? */
+static bool asks_names(const struct mtable *t)
+{
+    return t->conf->type->by == (TABLE_BY_IMAGE | TABLE_BY_AGENT);
+}
+
+/* Does a crew of agents answer from its source, in the place of an image? */
+static bool has_crew(const struct mtable *t)
+{
+    return t->conf->type->by == TABLE_BY_AGENT;
+}
+
 /* What answers from now on. True if that is new. */
 static bool answer_by(struct mtable *t, enum bridge_kind kind)
 {
     bool news = t->answered_by != kind;
 
     t->answered_by = kind;
-    if (t->conf->type->agent != NULL)
+    if (asks_names(t))
         agent_need(t->index, kind & KIND_LINK);
     return news;
 }
@@ -134,7 +150,7 @@ static bool answer_by(struct mtable *t, enum bridge_kind kind)
 /* Where the name service can be asked, it is, as long as the image is not there or in doubt. */
 static void doubt(struct mtable *t)
 {
-    if (t->conf->type->agent != NULL && answer_by(t, t->image >= 0 ? KIND_BOTH : KIND_LINK))
+    if (asks_names(t) && answer_by(t, t->image >= 0 ? KIND_BOTH : KIND_LINK))
         changed(t);
 }
 
@@ -146,10 +162,15 @@ static void log_failed(struct mtable *t)
         log_line(LOG_WARNING,
                  "table \"%s\" not reloaded: %s; the image of generation %llu stays in service",
                  t->conf->name, t->failure, (unsigned long long)t->generation);
+    else if (has_crew(t) && t->answered_by != 0)
+        log_line(LOG_WARNING,
+                 "table \"%s\" not reloaded: %s; what was read before, generation %llu, stays in "
+                 "service",
+                 t->conf->name, t->failure, (unsigned long long)t->generation);
     else
         log_line(LOG_WARNING, "table \"%s\" failed: %s; %s", t->conf->name, t->failure,
-                 t->conf->type->agent != NULL ? "the name service answers instead"
-                                              : "lookups get a temporary error until it loads");
+                 asks_names(t) ? "the name service answers instead"
+                               : "lookups get a temporary error until it loads");
 }
 
 /* One line for each new reason, not one for each attempt. */
@@ -190,19 +211,22 @@ static void close_fd(int *fd)
 static void log_loaded(struct mtable *t, const char *how)
 {
     const char *where = "";
-    char ignored[600] = "";
+    char ignored[600] = "", entries[32] = "";
 
     if (!may_log(t))
         return;
-    if (t->conf->type->agent != NULL)
+    if (asks_names(t))
         where = t->answered_by == KIND_BOTH ? ", what it has not is asked of the name service"
                                             : ", and nothing else is asked";
     if (t->result.ignored > 0)
         snprintf(ignored, sizeof ignored, "; %u ignored, the first: %s", t->result.ignored,
                  t->text);
+    if (!has_crew(t) || t->entries > 0)
+        snprintf(entries, sizeof entries, "%llu %s, ", (unsigned long long)t->entries,
+                 has_crew(t) ? "rules" : "entries");
     log_line(t->result.ignored > 0 ? LOG_WARNING : LOG_INFO,
-             "table \"%s\" %s: %llu entries, generation %llu%s%s", t->conf->name, how,
-             (unsigned long long)t->entries, (unsigned long long)t->generation, where, ignored);
+             "table \"%s\" %s: %sgeneration %llu%s%s", t->conf->name, how, entries,
+             (unsigned long long)t->generation, where, ignored);
 }
 
 /* The memory of an image is freed by whoever lets go of it last: that is to be this process, not a
@@ -263,7 +287,7 @@ static void loader_message(struct child *c, const struct bridge_msg *msg)
     if (msg->type == MSG_LOADED) { /* entries, what answers; warning */
         t->loaded = true;
         t->result = msg->body.LOADED;
-        if (t->conf->type->agent == NULL)
+        if (!asks_names(t))
             t->result.answered_by = KIND_IMAGE;
         else if (t->result.answered_by < KIND_IMAGE || t->result.answered_by > KIND_BOTH)
             child_end(c, "it reports a kind of table that there is not");
@@ -295,7 +319,16 @@ static void close_inputs(struct mtable *t)
         close_fd(&t->inputs[i].fd);
 }
 
-/* Compares the inputs with what was loaded last; keep: and that is what will be. */
+/* Written so lately that the next change may bear the same time. */
+static bool is_young(const struct timespec *written)
+{
+    int64_t age = fingerprint_age(*written);
+
+    return age >= 0 && age < TICK_MS;
+}
+
+/* Compares the inputs with what was loaded last; keep: and that is what will be. A log that is just
+ * being written is not waited for: it will be news again. */
 static bool is_news(struct mtable *t, bool keep)
 {
     bool news = false;
@@ -307,13 +340,16 @@ static bool is_news(struct mtable *t, bool keep)
         if (t->inputs[i].fd >= 0 && fstat(t->inputs[i].fd, &st) == 0)
             found = fingerprint(&st);
         news |= !fingerprint_same(&found, &t->inputs[i].seen);
+        if (i == INPUT_WAL && is_young(&found.mtime))
+            memset(&found, 0, sizeof found);
         if (keep)
             t->inputs[i].seen = found;
     }
     return news;
 }
 
-/* Has an input changed since it was opened? Then nobody knows what the loader has read. */
+/* Has an input changed since it was opened? Then nobody knows what the loader has read. But to
+ * SQLite's log its writers only add, and the agent itself sees when it begins anew. */
 static bool is_torn(const struct mtable *t)
 {
     for (int i = 0; i < INPUTS; i++) {
@@ -321,13 +357,42 @@ static bool is_torn(const struct mtable *t)
         struct fingerprint now;
         struct stat st;
 
-        if (in->fd < 0 || fstat(in->fd, &st) != 0)
+        if (i == INPUT_WAL || in->fd < 0 || fstat(in->fd, &st) != 0)
             continue;
         now = fingerprint(&st);
-        /* A file that has got or lost a name has changed, but not its content. */
-        if (!fingerprint_same_content(&now, &in->seen) ||
-            (now.nlink == in->seen.nlink && !fingerprint_same(&now, &in->seen)))
+        if (!fingerprint_unwritten(&in->seen, &now))
             return true;
+    }
+    return false;
+}
+
+/* It is to be read anew, as if it had changed. */
+static void forget_seen(struct mtable *t)
+{
+    for (int i = 0; i < INPUTS; i++)
+        memset(&t->inputs[i].seen, 0, sizeof t->inputs[i].seen);
+}
+
+/* After its source was read, from `since` on. False: it has changed meanwhile, and all is to be
+ * done again. */
+static bool was_read_whole(struct mtable *t, uint64_t since)
+{
+    uint64_t now = monitor_now();
+
+    t->rest_until = now + REST * (now - since);
+    if (t->conf->database != NULL && t->rest_until < now + REST_MIN_MS)
+        t->rest_until = now + REST_MIN_MS;
+    if (has_inputs(t))
+        look_soon(t, now); /* events were not heard while it was loaded */
+    t->retry_at = NEVER;
+    if (!is_torn(t)) {
+        t->torn = 0;
+        return true;
+    }
+    forget_seen(t);
+    if (++t->torn >= TORN_MOST) { /* whoever writes all the time is left alone a while */
+        fail_for_a_while(t, "it changes while it is read");
+        t->look_at = t->retry_at;
     }
     return false;
 }
@@ -335,30 +400,17 @@ static bool is_torn(const struct mtable *t)
 static void loader_gone(struct child *c, const char *how)
 {
     struct mtable *t = c->owner;
-    uint64_t now = monitor_now();
     const char *why = t->text;
     int image = -1;
-    bool torn;
+    bool whole = was_read_whole(t, c->started);
 
     t->loader = NULL;
     loaders--;
-    t->rest_until = now + REST * (now - c->started);
-    if (has_inputs(t))
-        look_soon(t, now); /* events were not heard while it was loaded */
-    t->retry_at = NEVER;
-    torn = is_torn(t);
     close_inputs(t);
-    if (torn) {
-        for (int i = 0; i < INPUTS; i++) /* it is loaded anew */
-            memset(&t->inputs[i].seen, 0, sizeof t->inputs[i].seen);
+    if (!whole) {
         close_fd(&t->build);
-        if (++t->torn >= TORN_MOST) { /* whoever writes all the time is left alone a while */
-            fail_for_a_while(t, "it changes while it is read");
-            t->look_at = t->retry_at;
-        }
         return;
     }
-    t->torn = 0;
     if (t->loaded && how == NULL && t->result.answered_by == KIND_LINK) {
         close_fd(&t->build);
         take_image(t, -1);
@@ -382,6 +434,22 @@ static void loader_gone(struct child *c, const char *how)
 static const struct child_ops loader_ops = {
     .role = ROLE_LOADER, .what = "loader", .message = loader_message, .gone = loader_gone};
 
+/* The entries of an environ table, a NUL behind each; the configuration has no more than fit. */
+static size_t join_set(const struct policy_table *conf, char *text, size_t room)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < conf->nset; i++) {
+        size_t len = strlen(conf->set[i]) + 1;
+
+        if (len > room - used)
+            break;
+        memcpy(text + used, conf->set[i], len);
+        used += len;
+    }
+    return used;
+}
+
 /* Starts a loader on the inputs that are open, which stay so until it has ended. */
 static void load(struct mtable *t)
 {
@@ -392,6 +460,8 @@ static void load(struct mtable *t)
                            .background = true};
     struct msg_load order = {t->conf->type->type, t->conf->reveal, t->conf->limit};
     const char *name = t->conf->name + strlen(t->conf->type->prefix);
+    char content[BRIDGE_NAME_MAX];
+    size_t len = strlen(name);
     bool sent = true;
     char title[256];
 
@@ -415,12 +485,89 @@ static void load(struct mtable *t)
         if (t->inputs[i].fd >= 0)
             sent =
                 child_send(t->loader, MSG_INPUT, &(struct msg_input){i}, NULL, 0, &t->inputs[i].fd);
-    if (!sent || !child_send(t->loader, MSG_LOAD, &order, name, strlen(name), &t->build))
+    if (t->conf->type->type == TYPE_ENVIRON) {
+        len = join_set(t->conf, content, sizeof content);
+        name = content;
+    }
+    if (!sent || !child_send(t->loader, MSG_LOAD, &order, name, len, &t->build))
         child_end(t->loader, "it could not be sent its work");
     t->loader->state = STATE_SERVE;
     snprintf(t->late, sizeof t->late, "it took longer than load-time, %u s", t->conf->load_time);
     t->loader->late = t->late;
     t->loader->kill_at = t->loader->started + UINT64_C(1000) * t->conf->load_time;
+}
+
+/* ---- crews of agents, in the place of a loader and an image ---- */
+
+static void offer(struct mtable *t)
+{
+    int files[INPUTS];
+
+    t->look_at = t->retry_at = NEVER;
+    for (int i = 0; i < INPUTS; i++)
+        files[i] = t->inputs[i].fd;
+    t->offered_at = monitor_now();
+    t->offered = agents_offer(t->index, files);
+    if (t->offered)
+        return;
+    fail_for_a_while(t, "no agent can be started");
+    close_inputs(t);
+}
+
+/* Those that start later read the same files; where others write under a lock, they are offered
+ * them anew instead, and the lock does not wait for the last descriptor to go. */
+static void take_crew(struct mtable *t, const struct offered *word)
+{
+    const char *how = t->failure[0] != '\0' ? "recovered" : t->answered_by ? "reloaded" : "loaded";
+    struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+    bool keep = t->conf->type->lock == TABLE_LOCK_NONE;
+    int files[INPUTS];
+
+    for (int i = 0; i < INPUTS; i++) {
+        files[i] = t->inputs[i].fd;
+        if (keep)
+            t->inputs[i].fd = -1;
+        else if (files[i] >= 0)
+            fcntl(files[i], F_OFD_SETLK, &whole);
+    }
+    agents_take(t->index, files, keep);
+    t->since = t->loaded_at = time(NULL);
+    t->failure[0] = '\0';
+    t->entries = word->entries;
+    t->result.ignored = word->ignored;
+    snprintf(t->text, sizeof t->text, "%s", word->text);
+    t->answered_by = KIND_LINK;
+    t->generation++;
+    log_loaded(t, how);
+    changed(t);
+}
+
+void table_offered(size_t index, const struct offered *said)
+{
+    struct mtable *t = tables[index];
+    const struct offered word = *said; /* which goes with the crew that said it */
+
+    t->offered = false;
+    if (!was_read_whole(t, t->offered_at)) {
+        agents_drop(index);
+    } else if (word.refused || word.died) {
+        agents_drop(index);
+        if (word.refused && !has_inputs(t)) /* a name does not change */
+            fail(t, word.text);
+        else
+            fail_for_a_while(t, word.text);
+    } else {
+        take_crew(t, &word);
+    }
+    close_inputs(t);
+}
+
+void table_offer_again(size_t index)
+{
+    struct mtable *t = tables[index];
+
+    forget_seen(t);
+    table_touched(index, monitor_now());
 }
 
 /*
@@ -446,26 +593,31 @@ static bool is_open_for_writing(int fd, uid_t owner, bool *sure)
     return rc != 0;
 }
 
+/* The input that its writers lock. */
+static enum bridge_input locked_input(const struct mtable *t)
+{
+    return t->conf->database != NULL ? INPUT_DATABASE : INPUT_SOURCE;
+}
+
 /*
  * Is nobody writing it? Whoever writes a database takes its lock, and may keep the file open for
  * ever, or be waiting for this very lock. For the others, where it cannot be known, it is enough
- * that the file has not changed for a while. (And none has been written so lately that the next
- * change could bear the same time.)
+ * that the file has not changed for a while. (And none is young.)
  */
-static bool is_settled(const struct mtable *t)
+static bool is_settled(const struct mtable *t, enum bridge_input input)
 {
-    int fd = t->inputs[INPUT_SOURCE].fd;
+    bool locked = t->conf->type->lock != TABLE_LOCK_NONE && input == locked_input(t), sure;
+    int fd = t->inputs[input].fd;
     struct stat st;
     int64_t age;
-    bool sure;
 
-    if (fstat(fd, &st) != 0)
+    if (fd < 0 || fstat(fd, &st) != 0)
+        return true;
+    if (is_young(&st.st_mtim))
+        return false;
+    if (locked || !is_open_for_writing(fd, st.st_uid, &sure))
         return true;
     age = fingerprint_age(st.st_mtim);
-    if (age >= 0 && age < TICK_MS)
-        return false;
-    if (t->conf->type->lock != TABLE_LOCK_NONE || !is_open_for_writing(fd, st.st_uid, &sure))
-        return true;
     return !sure && (age < 0 || age > SETTLED_MS);
 }
 
@@ -473,12 +625,12 @@ static bool is_settled(const struct mtable *t)
 static bool lock_shared(const struct mtable *t)
 {
     struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
-    int fd = t->inputs[INPUT_SOURCE].fd;
+    int fd = t->inputs[locked_input(t)].fd;
 
     switch (t->conf->type->lock) {
     case TABLE_LOCK_FLOCK: /* postmap(1) on Berkeley DB */
         return flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-    case TABLE_LOCK_RECORD: /* and on LMDB */
+    case TABLE_LOCK_RECORD: /* and on LMDB; and SQLite, on parts of the file */
         return fcntl(fd, F_OFD_SETLK, &whole) == 0 || (errno != EAGAIN && errno != EACCES);
     case TABLE_LOCK_NONE:
         break;
@@ -486,25 +638,65 @@ static bool lock_shared(const struct mtable *t)
     return true;
 }
 
-/* Opens the inputs. False with the reason if the source cannot be. */
-static bool open_inputs(struct mtable *t, char *why, size_t len)
+/* Without it, whatever that means there: no nsswitch.conf; no transaction that has been
+ * interrupted.
+ */
+static bool may_lack(int input)
 {
+    return input == INPUT_NSSWITCH ||
+           ((input == INPUT_JOURNAL || input == INPUT_WAL) && errno == ENOENT);
+}
+
+/* SQLite's other files lie beside the real database, whatever links lead there. */
+static unsigned open_flags(const struct mtable *t, int input)
+{
+    if (input == INPUT_DATABASE && t->conf->symlinks)
+        return PRIV_FOLLOW | PRIV_REAL_NAME;
+    return t->conf->symlinks || input == INPUT_NSSWITCH ? PRIV_FOLLOW : 0;
+}
+
+/* False with the reason if it cannot be opened and must. What SQLite keeps beside a database is as
+ * good as not there while it is empty: those who only read make and remove it. */
+static bool open_input(struct mtable *t, int input, priv_step *step, char *why, size_t len)
+{
+    struct input *in = &t->inputs[input];
     size_t index = t->index;
-    char other[512] = "";
     struct stat st;
 
-    watch_begin(index);
-    for (int i = 0; i < INPUTS; i++) {
-        struct input *in = &t->inputs[i];
-        bool follow = t->conf->symlinks || i == INPUT_NSSWITCH;
+    close_fd(&in->fd);
+    if (in->path == NULL)
+        return true;
+    in->fd = priv_open_source(in->path, t->conf->owner, open_flags(t, input), step, &index, &st,
+                              why, len);
+    if (in->fd < 0)
+        return may_lack(input);
+    if ((input == INPUT_JOURNAL || input == INPUT_WAL) && st.st_size == 0)
+        close_fd(&in->fd);
+    return true;
+}
 
-        if (in->path != NULL)
-            in->fd = priv_open_source(in->path, t->conf->owner, follow ? PRIV_FOLLOW : 0,
-                                      watch_step, &index, &st, i == INPUT_SOURCE ? why : other,
-                                      i == INPUT_SOURCE ? len : sizeof other);
+/* Opens the inputs. False with the reason if one cannot be that must. */
+static bool open_inputs(struct mtable *t, char *why, size_t len)
+{
+    char other[512] = "";
+    bool good = true;
+
+    watch_begin(t->index);
+    for (int i = 0; i < INPUTS; i++) {
+        bool opened = open_input(t, i, watch_step, good ? why : other, good ? len : sizeof other);
+
+        good = good && opened;
     }
-    watch_end(index);
-    return t->inputs[INPUT_SOURCE].fd >= 0;
+    watch_end(t->index);
+    return good;
+}
+
+/* What SQLite keeps beside the database, anew now that this is locked: a transaction may have
+ * begun, and its process ended, before that. From now on nobody can begin one with a journal, nor
+ * remove a log. False with the reason. */
+static bool open_beside(struct mtable *t, char *why, size_t len)
+{
+    return open_input(t, INPUT_JOURNAL, NULL, why, len) && open_input(t, INPUT_WAL, NULL, why, len);
 }
 
 static void stop_waiting(struct mtable *t)
@@ -533,6 +725,14 @@ static void wait_for_writer(struct mtable *t, uint64_t now, const char *what)
     fail_for_a_while(t, why);
 }
 
+static void read_source(struct mtable *t)
+{
+    if (has_crew(t))
+        offer(t);
+    else
+        load(t);
+}
+
 /* Has the source changed, or is it time to try it again? */
 static void look(struct mtable *t, uint64_t now)
 {
@@ -541,7 +741,7 @@ static void look(struct mtable *t, uint64_t now)
     t->look_at = now + LOOK_MS;
     t->look_latest = 0;
     if (!has_inputs(t)) { /* its name is all there is */
-        load(t);
+        read_source(t);
         return;
     }
     if (!open_inputs(t, why, sizeof why)) {
@@ -552,12 +752,15 @@ static void look(struct mtable *t, uint64_t now)
         stop_waiting(t);
     } else if (!lock_shared(t)) {
         wait_for_writer(t, now, "locked");
-    } else if (!is_settled(t)) {
+    } else if (!is_settled(t, INPUT_SOURCE) || !is_settled(t, INPUT_DATABASE)) {
         wait_for_writer(t, now, "open for writing");
+    } else if (!open_beside(t, why, sizeof why)) {
+        stop_waiting(t);
+        fail_for_a_while(t, why);
     } else {
         stop_waiting(t);
         is_news(t, true);
-        load(t);
+        read_source(t);
         return;
     }
     close_inputs(t);
@@ -567,7 +770,7 @@ void table_touched(size_t index, uint64_t now)
 {
     struct mtable *t = tables[index];
 
-    if (t->loader != NULL || t->conf->gone)
+    if (t->loader != NULL || t->offered || t->conf->gone)
         return; /* the end of the load looks at the source again */
     if (t->torn >= TORN_MOST)
         return; /* somebody writes all the time; it is tried again when its time comes */
@@ -611,10 +814,11 @@ bool tables_tell(void)
     for (size_t i = 0; i < monitor_policy->ntables; i++) {
         struct mtable *t = tables[i];
         bool has_image = t->image >= 0;
+        bool serves = has_image || (has_crew(t) && t->answered_by != 0);
         struct msg_table_state body = {.since = (uint64_t)t->since,
-                                       .loaded = has_image ? (uint64_t)t->loaded_at : 0,
-                                       .generation = has_image ? t->generation : 0,
-                                       .entries = has_image ? t->entries : 0,
+                                       .loaded = serves ? (uint64_t)t->loaded_at : 0,
+                                       .generation = serves ? t->generation : 0,
+                                       .entries = serves ? t->entries : 0,
                                        .bytes = has_image ? t->image_size : 0,
                                        .table = (uint32_t)i,
                                        .answered_by = t->answered_by,
@@ -633,7 +837,7 @@ bool tables_tell(void)
 /* What is to be done about t now. Returns when to come again. */
 static uint64_t tick_load(struct mtable *t, uint64_t now)
 {
-    if (t->loader != NULL) /* its own time limit is in children_tick() */
+    if (t->loader != NULL || t->offered) /* its own time limit is in children_tick() */
         return NEVER;
     if (t->look_at <= now || t->retry_at <= now) {
         if (loaders >= monitor_policy->loaders) /* the end of one of them comes round again */
@@ -678,23 +882,39 @@ uint64_t tables_tick(uint64_t now)
 static void begin(struct mtable *t)
 {
     const struct policy_table *conf = &monitor_policy->tables[t->index];
-    const char *nsswitch = conf->type->agent != NULL && !conf->gone ? NSSWITCH : NULL;
+    bool names = conf->type->by == (TABLE_BY_IMAGE | TABLE_BY_AGENT) && !conf->gone;
+    bool idle = conf->gone || conf->type->by == TABLE_BY_WORKER;
 
+    for (int i = 0; i < 2; i++) {
+        free(t->beside[i]);
+        t->beside[i] = NULL;
+        if (conf->database != NULL &&
+            asprintf(&t->beside[i], "%s%s", conf->database, i == 0 ? "-journal" : "-wal") < 0)
+            t->beside[i] = NULL;
+    }
     *t = (struct mtable){.index = t->index,
                          .conf = conf,
                          .anew = t->anew,
                          .generation = t->generation,
                          .limit = t->limit,
+                         .beside = {t->beside[0], t->beside[1]},
                          .since = time(NULL),
                          .image = -1,
                          .retired = t->retired,
                          .retire_at = t->retire_at,
                          .build = -1,
                          .inputs = {[INPUT_SOURCE] = {.path = conf->path, .fd = -1},
-                                    [INPUT_NSSWITCH] = {.path = nsswitch, .fd = -1}},
-                         .look_at = conf->gone ? NEVER : 0,
+                                    [INPUT_NSSWITCH] = {.path = names ? NSSWITCH : NULL, .fd = -1},
+                                    [INPUT_DATABASE] = {.path = conf->database, .fd = -1},
+                                    [INPUT_JOURNAL] = {.path = t->beside[0], .fd = -1},
+                                    [INPUT_WAL] = {.path = t->beside[1], .fd = -1}},
+                         .look_at = idle ? NEVER : 0,
                          .retry_at = NEVER,
-                         .slow_at = conf->gone ? NEVER : monitor_now() + FIRST_MS};
+                         .slow_at = idle ? NEVER : monitor_now() + FIRST_MS};
+    if (conf->type->by == TABLE_BY_WORKER && !conf->gone) { /* there is nothing to wait for */
+        t->answered_by = KIND_WORKER;
+        t->version = 1;
+    }
 }
 
 bool tables_start(void)
@@ -719,6 +939,7 @@ static void let_go(struct mtable *t)
         t->loader = NULL;
         loaders--;
     }
+    t->offered = false; /* the crew goes with agents_let_go() */
     close_fd(&t->build);
     close_inputs(t);
     retire_image(t);
@@ -744,6 +965,16 @@ bool tables_prepare(size_t count)
     return true;
 }
 
+/* Those that are on offer are of the old policy. */
+static void withdraw_offer(struct mtable *t)
+{
+    if (!t->offered)
+        return;
+    t->offered = false;
+    agents_drop(t->index);
+    close_inputs(t);
+}
+
 static void reload_table(struct mtable *t, enum policy_change change)
 {
     t->conf = &monitor_policy->tables[t->index];
@@ -755,6 +986,16 @@ static void reload_table(struct mtable *t, enum policy_change change)
     if (change != POLICY_SAME && change != POLICY_TUNED)
         begin(t);
     t->inputs[INPUT_SOURCE].path = t->conf->path;
+    t->inputs[INPUT_DATABASE].path = t->conf->database;
+    if (change == POLICY_TUNED && (t->conf->type->by & TABLE_BY_AGENT)) {
+        if (has_crew(t)) { /* their number, or their time, may be another */
+            withdraw_offer(t);
+            table_offer_again(t->index);
+        } else {
+            agents_renew(t->index);
+        }
+        changed(t);
+    }
     if (change == POLICY_TUNED && t->failure[0] != '\0' && t->loader == NULL)
         t->retry_at = monitor_now(); /* the reason may have been a limit */
 }

@@ -19,6 +19,17 @@ uint64_t table_version(size_t index);
 enum bridge_kind table_answered_by(size_t index);
 int table_image(size_t index);
 void table_spoiled(size_t index, const char *why);
+/* What a crew of agents has made of its source. */
+struct offered {
+    uint64_t entries;
+    uint32_t ignored; /* lines left out; text: the first of them */
+    bool refused;     /* text: why it cannot answer from that */
+    bool died;        /* text: how */
+    char text[512];
+};
+void table_offered(size_t index, const struct offered *said);
+/* Those who answer are to start again, and the source is to be read anew for that. */
+void table_offer_again(size_t index);
 /* Something happened to a source. */
 void table_touched(size_t index, uint64_t now);
 uint64_t tables_tick(uint64_t now);

@@ -225,7 +225,7 @@ static void free_worker(struct worker *w)
     c->clients -= w->nclients;
     if (c->worn == w)
         c->worn = NULL;
-    free(w->grants);
+    grants_free(w);
     free(w->clients);
     free(w);
     clients_pace(c->peer.uid);
@@ -268,13 +268,25 @@ static const struct child_ops worker_ops = {.role = ROLE_WORKER,
                                             .writable = worker_writable,
                                             .gone = worker_gone};
 
+/* Bytes of all that one worker may keep of what agents have said; of tables that a reload adds it
+ * keeps what there is room for. */
+static uint64_t caches(const struct policy *policy)
+{
+    uint64_t size = 0;
+
+    for (size_t i = 0; i < policy->ntables; i++)
+        if (policy->tables[i].cache_ttl > 0 || policy->tables[i].negative_cache_ttl > 0)
+            size += (uint64_t)policy->tables[i].cache_size << 20;
+    return size;
+}
+
 struct worker *worker_start(struct compartment *c)
 {
     const struct policy_listen *l = listen_of(c);
     struct spawn limits = {.descriptors =
                                l->clients_per_worker + monitor_policy->ntables + MORE_TABLES + 64,
                            .file_size = 0,
-                           .memory = WORKER_MEMORY + 2 * l->max_pending,
+                           .memory = WORKER_MEMORY + 2 * l->max_pending + caches(monitor_policy),
                            .cpu_seconds = SPAWN_UNLIMITED};
     struct worker *w = calloc(1, sizeof *w);
     char title[192];
@@ -300,7 +312,7 @@ struct worker *worker_start(struct compartment *c)
     w->slots = (uint32_t)(monitor_policy->ntables < COUNTERS_SLOTS ? monitor_policy->ntables
                                                                    : COUNTERS_SLOTS);
     w->idle_since = monitor_now();
-    w->again_at = w->settle_by = w->end_by = NEVER;
+    w->again_at = w->link_at = w->settle_by = w->end_by = NEVER;
     w->most = l->clients_per_worker;
     w->room = monitor_policy->ntables + MORE_TABLES;
     w->next = workers;
@@ -394,8 +406,9 @@ static uint64_t tick_worker(struct worker *w, uint64_t now)
 
     if (w->child->io.fd < 0 || !is_in_time(w, now)) /* its end is being reported */
         return NEVER;
-    if (w->again_at <= now) {
-        w->again_at = NEVER;
+    if (w->again_at <= now || w->link_at <= now) {
+        w->again_at = w->again_at <= now ? NEVER : w->again_at;
+        w->link_at = NEVER;
         worker_writable(w->child);
     }
     if (w->nclients == 0 && (is_worn || now - w->idle_since >= IDLE_MS)) {
@@ -407,6 +420,8 @@ static uint64_t tick_worker(struct worker *w, uint64_t now)
     next = w->settle_by < w->end_by ? w->settle_by : w->end_by;
     if (w->nclients == 0 && w->idle_since + IDLE_MS < next)
         next = w->idle_since + IDLE_MS;
+    if (w->link_at < next)
+        next = w->link_at;
     return w->again_at < next ? w->again_at : next;
 }
 

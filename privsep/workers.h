@@ -37,8 +37,10 @@ struct grant {
     uint32_t ref;
     uint64_t told;    /* table_version() */
     uint64_t linked;  /* agent_version(); 0: it has no link */
+    int link;         /* the agents' end of it; 0: there is none */
     uint64_t agent;   /* of the last link that it had */
-    unsigned relinks; /* made anew to the same agent */
+    unsigned relinks; /* lost, of links to the same agent */
+    uint64_t link_at; /* when it may have the next of these */
 };
 
 /* Kinds of lines that a client can cause, each with its own limit. */
@@ -72,6 +74,7 @@ struct worker {
     bool returned;       /* one of these could go nowhere else, and went back to it */
     uint64_t idle_since;
     uint64_t again_at; /* NEVER, or when to tell it what could not be told */
+    uint64_t link_at;  /* NEVER, or when a link that it has lost may be made anew */
     /* After a reload: */
     enum { SETTLED, SETTLE_OWED, SETTLING } settling;
     uint64_t settle_by;
@@ -146,10 +149,19 @@ bool grant_tell_owed(struct worker *w, size_t index);
 bool grant_tell(struct worker *w, size_t index);
 /* Says who was denied what, and what would approve it. */
 void grant_log_denied(struct worker *w, uint32_t client, struct slice name);
+/* Gives an agent that has just started every link to its table. */
+void grants_link(size_t index, struct child *agent);
+/* Lets go of all links to a table: nobody answers. */
+void grants_unlink(size_t index);
+/* Frees what w was granted. */
+void grants_free(struct worker *w);
 /* OPEN: ref, client; table name. */
 void grant_asked(struct worker *w, const struct bridge_msg *msg);
 /* An image that is none, or a link whose other end has gone: that one is made anew. */
 void grant_spoiled(struct worker *w, uint32_t ref, struct slice text);
+/* Lookups in a table begin to have no answer, or have one again. A claim of the worker, whose
+ * clients alone it is about. */
+void grant_unmet(struct worker *w, uint32_t ref, bool begins, struct slice text);
 /* Takes from w what its clients may not have any more, or not as it was. */
 void grants_take_away(struct worker *w);
 
