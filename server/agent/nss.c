@@ -6,13 +6,16 @@
  * mail server refuse valid recipients for good.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "privsep/landlock.h"
 #include "server/agent/agent.h"
 #include "server/entry_line.h"
 
@@ -20,6 +23,7 @@
 #define NAME_LIMIT 1024
 #define ENTRY_MAX  (1024u * 1024) /* bytes of one passwd or group entry, as NSS hands it out */
 
+static const struct agent_source *source;
 static char *entry_buf;
 static size_t entry_cap;
 static struct entry_line line; /* the answer */
@@ -85,39 +89,60 @@ static int look_up(enum table_type type, const char *name, bool *found)
     return line.failed ? ENOMEM : rc;
 }
 
-static enum bridge_answer answer(const struct msg_source *source, struct slice key,
-                                 struct slice *value, const char **why)
+static bool prepare(const struct agent_source *given, struct agent_report *report)
+{
+    (void)report;
+    source = given;
+    return agent_end_at_alarm(EVENT_FAILING, "the name service takes longer than timeout says");
+}
+
+static void ask(const struct agent_query *query)
 {
     static char name[NAME_LIMIT + 1];
-    static char reason[128];
+    struct slice key = query->key;
+    char reason[128];
     bool found = false;
     int rc;
 
-    if (key.len == 0 || key.len > NAME_LIMIT)
-        return ANSWER_NOT_FOUND; /* no user or group has such a name */
+    if (key.len == 0 || key.len > NAME_LIMIT) { /* no user or group has such a name */
+        agent_answer(ANSWER_NOT_FOUND, key, NULL);
+        return;
+    }
     memcpy(name, key.ptr, key.len);
     name[key.len] = '\0';
+    alarm(source->timeout);
     for (size_t cap = 4096;; cap *= 4) {
         if (!grow(cap)) {
             rc = ENOMEM;
             break;
         }
         entry_begin(&line, source->reveal);
-        rc = look_up((enum table_type)source->type, name, &found);
+        rc = look_up(source->type, name, &found);
         if (rc != ERANGE || cap >= ENTRY_MAX)
             break;
     }
-    *value = (struct slice){line.ptr, line.len};
-    if (rc == 0)
-        return found ? ANSWER_FOUND : ANSWER_NOT_FOUND;
+    alarm(0);
     snprintf(reason, sizeof reason, "the name service fails: %s", strerror(rc));
-    *why = reason;
-    return ANSWER_RETRY;
+    agent_answer(rc != 0 ? ANSWER_RETRY
+                 : found ? ANSWER_FOUND
+                         : ANSWER_NOT_FOUND,
+                 (struct slice){line.ptr, line.len}, reason);
+}
+
+/* Reading, and nothing else. NULL, or what is lacking. */
+static const char *enter_landlock(void)
+{
+    struct landlock_grant all = {open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), LANDLOCK_MAY_READ};
+    int rc = landlock_enter(&all, 1, LANDLOCK_NO_SIGNALS);
+
+    close(all.fd);
+    return rc == 0 ? NULL : "without Landlock its agent is confined by its filter and user alone";
 }
 
 int main(void)
 {
-    static const struct agent_backend nss = {&profile_agent_nss, answer};
+    static const struct agent_backend nss = {
+        .profile = &profile_agent_nss, .enter = enter_landlock, .prepare = prepare, .ask = ask};
 
     return agent_main(&nss);
 }
