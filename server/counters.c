@@ -75,6 +75,8 @@ void counters_look(struct counters_seen *seen, const struct counters *page, uint
         look(&seen->slots[i].hits, &page->slots[i].hits);
         look(&seen->slots[i].misses, &page->slots[i].misses);
         look(&seen->slots[i].errors, &page->slots[i].errors);
+        look(&seen->slots[i].cached, &page->slots[i].cached);
+        look(&seen->slots[i].refused, &page->slots[i].refused);
         look(&seen->slots[i].nanoseconds, &page->slots[i].nanoseconds);
         for (unsigned b = 0; b < COUNTERS_BUCKETS; b++)
             look(&seen->slots[i].buckets[b], &page->slots[i].buckets[b]);
@@ -86,6 +88,8 @@ void counters_add(struct counters_sum *sum, const struct counters_sum *more)
     sum->hits = counters_plus(sum->hits, more->hits);
     sum->misses = counters_plus(sum->misses, more->misses);
     sum->errors = counters_plus(sum->errors, more->errors);
+    sum->cached = counters_plus(sum->cached, more->cached);
+    sum->refused = counters_plus(sum->refused, more->refused);
     sum->nanoseconds = counters_plus(sum->nanoseconds, more->nanoseconds);
     for (unsigned b = 0; b < COUNTERS_BUCKETS; b++)
         sum->buckets[b] = counters_plus(sum->buckets[b], more->buckets[b]);

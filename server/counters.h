@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COUNTERS_MAGIC   0x326e636au /* version 2 */
+#define COUNTERS_MAGIC   0x336e636au /* version 3 */
 #define COUNTERS_SLOTS   65536u      /* more tables than these share the last slot */
 #define COUNTERS_BUCKETS 114
 
@@ -24,6 +24,8 @@ typedef _Atomic uint64_t counter;
 
 struct counters_slot {
     counter hits, misses, errors; /* a lookup is one of these */
+    counter cached;               /* of hits and misses: the worker had kept an agent's answer */
+    counter refused;              /* of errors: too many waited for the table's agents */
     counter nanoseconds;          /* all of them together */
     counter buckets[COUNTERS_BUCKETS];
 };
@@ -57,7 +59,7 @@ static inline void counter_add(counter *c, uint64_t n)
 
 /* What was seen of a slot, or a sum of such. */
 struct counters_sum {
-    uint64_t hits, misses, errors, nanoseconds;
+    uint64_t hits, misses, errors, cached, refused, nanoseconds;
     uint64_t buckets[COUNTERS_BUCKETS];
 };
 

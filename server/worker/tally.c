@@ -43,6 +43,8 @@ static void carry_over(struct counters *to, const struct counters *from)
         carry(&slot->hits, &from->slots[i].hits);
         carry(&slot->misses, &from->slots[i].misses);
         carry(&slot->errors, &from->slots[i].errors);
+        carry(&slot->cached, &from->slots[i].cached);
+        carry(&slot->refused, &from->slots[i].refused);
         carry(&slot->nanoseconds, &from->slots[i].nanoseconds);
         for (unsigned b = 0; b < COUNTERS_BUCKETS; b++)
             carry(&slot->buckets[b], &from->slots[i].buckets[b]);
@@ -85,9 +87,14 @@ void tally_reply(enum pm_status status)
         counter_add(&page->denied, 1);
 }
 
+static struct counters_slot *slot_of(uint32_t table)
+{
+    return &page->slots[table < slots ? table : slots];
+}
+
 void tally_lookup(uint32_t table, enum pm_status status, uint64_t since)
 {
-    struct counters_slot *slot = &page->slots[table < slots ? table : slots];
+    struct counters_slot *slot = slot_of(table);
     uint64_t now = tally_clock(), took = now > since ? now - since : 0;
 
     counter_add(status == PM_OK      ? &slot->hits
@@ -99,6 +106,16 @@ void tally_lookup(uint32_t table, enum pm_status status, uint64_t since)
         counter_add(&page->misses, 1);
     counter_add(&slot->nanoseconds, took);
     counter_add(&slot->buckets[counters_bucket(took)], 1);
+}
+
+void tally_cached(uint32_t table)
+{
+    counter_add(&slot_of(table)->cached, 1);
+}
+
+void tally_refused(uint32_t table)
+{
+    counter_add(&slot_of(table)->refused, 1);
 }
 
 void tally_step(void)

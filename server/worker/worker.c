@@ -236,7 +236,7 @@ int main(void)
         bool timed = tick_soon || sessions_timed() > 0, more = tables_shed();
         int wait = sessions_go_on(), n;
 
-        timed |= sessions_timed() > 0;
+        timed |= sessions_timed() > 0 || tables_timed();
         if (more || (timed && (wait < 0 || wait > TICK_MS)))
             wait = more ? 0 : TICK_MS;
         n = epoll_wait(loop_fd, events, EVENTS_AT_ONCE, wait);
@@ -250,6 +250,7 @@ int main(void)
             tick_at = loop_now() + TICK_MS;
             tick_soon = false;
             tables_flush();
+            tables_tick();
             sessions_tick();
             sessions_hand_back();
         }

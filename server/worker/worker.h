@@ -10,9 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy/table_type.h"
 #include "privsep/bridge.h"
 #include "proto/proxymap.h"
 #include "server/image.h"
+#include "server/worker/cache.h"
+#include "server/worker/unanswered.h"
 
 /* ---- loop (worker.c) ---- */
 
@@ -60,6 +63,10 @@ uint64_t tally_clock(void);
 void tally_reply(enum pm_status status);
 /* It was a lookup, complete at `since`, in the table of that index: the monitor's. */
 void tally_lookup(uint32_t table, enum pm_status status, uint64_t since);
+/* A lookup in that table was answered by what the worker has kept; it is counted as above, too. */
+void tally_cached(uint32_t table);
+/* It was refused, because too many waited for that table's agents; counted as above, too. */
+void tally_refused(uint32_t table);
 /* A step of a walk over a table was answered. */
 void tally_step(void);
 /* A lookup is made to wait, or refused, by a limit. */
@@ -90,12 +97,21 @@ struct table {
     bool has_image;
     uint32_t generation; /* counts the images, so that a cursor knows its own */
     struct image image;
-    unsigned paced;          /* sessions whose lookup in it waits for its turn */
-    struct session *waiters; /* sessions whose held request is to be answered anew */
+    unsigned paced;                     /* sessions whose lookup in it waits for its turn */
+    struct session *waiters;            /* sessions whose held request is to be answered anew */
+    const struct table_type_info *type; /* NULL: there is none of that name */
+    struct link_use use;
+    bool link_full;               /* until it can be written to */
+    unsigned queued;              /* sessions among the waiters that wait for that */
+    struct unanswered unanswered; /* queries that were sent */
+    struct cache *cache;          /* NULL: nothing is kept */
+    uint32_t cache_age;           /* counts how often it was dropped */
+    unsigned unmet;    /* lookups that had a temporary error since the monitor was told of that */
+    uint64_t unmet_at; /* the latest of them, ms */
     uint32_t hash;
     struct table *next_in_bucket;
     size_t name_len;
-    char name[];
+    char name[]; /* with a NUL behind it */
 };
 
 /*
@@ -120,13 +136,31 @@ void table_recalled(uint32_t ref);
 void tables_renew(void);
 /* Free what was forgotten while events that point to it could still be in hand. */
 void tables_reap(void);
-/* Send a query to the table's agent. -1 with EAGAIN: its queue is full, and the table's waiters
- * are woken when it takes more; with ENOTCONN: there is none now. */
-int table_query(struct table *table, uint64_t id, struct slice key);
+/* Send a query to the table's agents. -1 with EAGAIN: the link is full, and the table's waiters
+ * are woken when it takes more; with EBUSY: as many wait for an answer as may; with ENOTCONN: there
+ * is nobody to ask now. */
+int table_query(struct table *table, uint64_t id, uint32_t flags, struct slice key);
+/* How long an answer of its agents may take, in ms. */
+uint32_t table_timeout(const struct table *table);
+/* A lookup finds the queue full, or has no answer in time: the monitor is told when that begins,
+ * and when it has been over for a while. */
+void table_is_full(struct table *table);
+void table_is_late(struct table *table);
+/* Is there somebody whom tables_tick() is to look after? */
+bool tables_timed(void);
+void tables_tick(void);
+/* Whether an answer of either kind is kept. */
+bool table_keeps(const struct table *table);
+/* What is kept of a key, with the flags of the request; and an agent's answer, to be kept for as
+ * long as the table's owner says. age: the table's cache_age when it was asked for. */
+enum cache_result table_recollect(struct table *table, struct slice key, uint32_t flags,
+                                  struct slice *value);
+void table_keep(struct table *table, uint32_t age, struct slice key, uint32_t flags,
+                enum bridge_answer status, struct slice value);
 void table_link_ready(struct table *table, uint32_t events);
 /* Ask what is still to be asked, as far as queue and pace allow. */
 void tables_flush(void);
-/* Let go of a part of an image that was replaced. False: nothing is left to let go of. */
+/* Let go of a part of an image or a cache that was replaced. False: nothing is left of any. */
 bool tables_shed(void);
 
 /* ---- sessions (session.c) ---- */
@@ -139,11 +173,6 @@ void session_start(int fd, uint32_t client, bool greeted);
 void sessions_drain(uint32_t clients);
 /* Try again what could not be handed over. */
 void sessions_hand_back(void);
-/* How lookups are answered from now on. */
-void sessions_pace(const struct msg_pace *pace);
-/* Answers those whose turn it is. Returns in how many ms it will be the next one's; -1: nobody
- * waits. */
-int sessions_go_on(void);
 void session_ready(struct session *session, uint32_t events);
 /*
  * The same for up to SESSIONS_AT_ONCE connections that are readable and nothing else. Requests are
@@ -152,24 +181,40 @@ void session_ready(struct session *session, uint32_t events);
  */
 void sessions_readable(struct session **ready, unsigned count);
 #define SESSIONS_AT_ONCE 16
-/* The request that a session holds can be answered anew: its table has changed state. */
-void session_wake(struct session *list);
-/* The agent's answer to query id; ignored if its session is gone. */
-void session_answer(uint64_t id, enum bridge_answer status, struct slice value);
-/* Nobody answers what that table's agent was asked: the image may, else it is RETRY. */
-void session_link_lost(const struct table *table);
-/* The table is denied from now on, or waits to be sent: requests that its agent has are decided
- * anew. A table that is denied may be freed after that. */
-void session_forget(const struct table *table);
 /* The number of a session's client. */
 uint32_t session_client(const struct session *session);
 /* Takes a session out of a list of waiters, if it is in it. */
 void session_unlink(struct session **list, const struct session *session);
+/* May a session keep so much more in memory? Then that is counted, until it is released. If not,
+ * the caller ends the session, and the others have what they need to go on. */
+bool session_keep(const struct session *session, size_t bytes);
+void session_release(size_t bytes);
 void sessions_tick(void);
 /* Free what was closed while events that point to it could still be in hand. */
 void sessions_reap(void);
 size_t sessions_timed(void);
 
 extern struct msg_serve session_limits;
+
+/* ---- requests (answer.c) ---- */
+
+/* How lookups are answered from now on. */
+void sessions_pace(const struct msg_pace *pace);
+/* Answers those whose turn it is. Returns in how many ms it will be the next one's; -1: nobody
+ * waits. */
+int sessions_go_on(void);
+/* The request that each of these sessions holds can be answered anew: what it waits for has
+ * changed. Those that have waited longest come last in the list, and first here. */
+void session_wake(struct session *list);
+/* The agents of that table have answered query id; ignored if its session is gone. */
+void session_answer(struct table *table, uint64_t id, enum bridge_answer status,
+                    struct slice value);
+/* Nobody answers what that table's agents were asked: the image may, else it is RETRY. */
+void session_link_lost(const struct table *table);
+/* Others answer from now on: they are asked what has no answer yet. */
+void session_link_replaced(const struct table *table);
+/* The table is denied from now on, or waits to be sent: what has to do with it and is held is
+ * decided anew. A table that is denied may be freed after that. */
+void session_forget(const struct table *table);
 
 #endif
