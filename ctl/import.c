@@ -106,7 +106,7 @@ static void warn_unserved(const struct import *import)
     size_t n = 0;
 
     for (size_t i = 0; i < import->approved.n; i++)
-        n += import_unserved(import->approved.names[i]->name) != NULL;
+        n += import_unserved(import, import->approved.names[i]) != NULL;
     if (n > 0)
         import_say(0,
                    "jailmapd cannot serve %zu of the %zu tables, see the lines that begin with "
@@ -297,6 +297,8 @@ static int run(const struct choice *choice, struct import *import)
     if (postconf.program == NULL)
         return EX_UNAVAILABLE;
     status = import_gather(&postconf, import);
+    if (status == EX_OK)
+        status = import_databases(import);
     if (status != EX_OK)
         return status;
     owner = import_setting(&import->plain, "mail_owner");

@@ -21,6 +21,7 @@ struct import_name {
     char *name; /* canonical type:name */
     const char **from;
     size_t nfrom;
+    char *database; /* of sqlite: its dbpath; NULL: not known */
 };
 
 /* All zero is empty. */
@@ -138,6 +139,10 @@ void import_free(struct import *import);
 /* From what was gathered to the lists: the part that asks nobody. Returns an exit status. */
 int import_decide(struct import *import);
 
+/* Reads the files of the sqlite tables that are approved for their dbpath, which jailmapd.conf(5)
+ * has to say, too. Returns an exit status. */
+int import_databases(struct import *import);
+
 /* ---- import_print.c, import_diff.c: what comes of it ---- */
 
 struct import_place {
@@ -151,8 +156,11 @@ void import_print(FILE *out, const struct import *import, const struct import_pl
 /* Writes the parameters that name a table, as one printable line without its end. */
 void import_print_from(FILE *out, const struct import *import, const struct import_name *name);
 
+/* Why jailmapd.conf(5) cannot have that path, in such words; NULL: it can. */
+const char *import_refused_path(const char *path);
+
 /* Why jailmapd.conf(5) cannot have that table, as words that follow its name; NULL: it can. */
-const char *import_unserved(const char *name);
+const char *import_unserved(const struct import *import, const struct import_name *name);
 
 /* Writes a name so that jailmapd.conf(5) reads it in double quotes, and a terminal shows it. */
 void import_print_name(FILE *out, const char *name);

@@ -8,6 +8,9 @@
 #include <sysexits.h>
 
 #include "ctl/import.h"
+#include "policy/config_table.h"
+#include "policy/members.h"
+#include "privsep/bridge.h"
 
 #define SERVICE    "proxymap/unix/"
 #define READ_MAPS  "proxy_read_maps"
@@ -188,6 +191,29 @@ static void find_denied(struct import *import)
     import_list_free(&written);
 }
 
+/* Postfix opens the members of a composite unasked; jailmapd approves them, or not the whole. Those
+ * are added behind the last, where the members of a composite among them are found in turn. */
+static void add_members(struct import_list *approved)
+{
+    for (size_t i = 0; i < approved->n; i++) {
+        const char *name = approved->names[i]->name, *why;
+        const struct table_type_info *type = table_type_of(name, &why);
+        struct slice argument, member;
+        struct members members;
+
+        if (type == NULL || !type->members || strlen(name) > BRIDGE_NAME_MAX ||
+            config_table_name(type, name + strlen(type->prefix)) != NULL)
+            continue;
+        argument = (struct slice){name, strlen(name)};
+        argument.ptr += strlen(type->prefix);
+        argument.len -= strlen(type->prefix);
+        if (members_begin(&members, MEMBERS_TABLES, argument) != NULL)
+            continue;
+        while (members_next(&members, &member))
+            import_list_add(approved, member, name);
+    }
+}
+
 int import_decide(struct import *import)
 {
     const char *version = import_setting(&import->plain, "mail_version");
@@ -211,6 +237,7 @@ int import_decide(struct import *import)
                             READ_MAPS);
     if (import->classes)
         add_classes(import);
+    add_members(&import->approved);
     find_denied(import);
     if (import->approved.failed || import->denied.failed)
         return import_say(EX_OSERR, "out of memory");

@@ -16,7 +16,7 @@ size_t import_diff(FILE *out, const struct import *import, const char *const *ap
         import_list_add(&ours, (struct slice){approved[i], strlen(approved[i])}, NULL);
     for (size_t i = 0; i < import->approved.n; i++) {
         const struct import_name *name = import->approved.names[i];
-        const char *why = import_unserved(name->name);
+        const char *why = import_unserved(import, name);
 
         if (import_list_find(&ours, name->name) != NULL)
             continue;

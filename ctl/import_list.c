@@ -44,6 +44,7 @@ static void free_name(struct import_name *name)
 {
     free(name->name);
     free(name->from);
+    free(name->database);
     free(name);
 }
 

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "ctl/import.h"
+#include "policy/config_table.h"
+#include "policy/members.h"
 #include "policy/policy.h"
 #include "policy/table_type.h"
 #include "privsep/bridge.h"
@@ -50,8 +52,7 @@ void import_print_from(FILE *out, const struct import *import, const struct impo
     }
 }
 
-/* What check_path() of the configuration refuses. */
-static const char *refused_path(const char *path)
+const char *import_refused_path(const char *path)
 {
     for (const char *at = path; *at != '\0'; at++)
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
@@ -67,18 +68,59 @@ static const char *refused_path(const char *path)
     return NULL;
 }
 
-const char *import_unserved(const char *name)
+/* What check_table_name() of the configuration refuses. */
+static const char *refused_name(const struct table_type_info *type, const char *argument)
 {
-    const char *why;
-    const struct table_type_info *type = table_type_of(name, &why);
+    if (type->argument && argument[0] == '\0')
+        return "has nothing behind the colon";
+    if (config_table_name(type, argument) != NULL)
+        return type->argument
+                   ? "has a name that jailmapd does not understand"
+                   : "has its parameters in main.cf, which jailmapd does not read; write "
+                     "them into a file and name its absolute path";
+    if (type->suffix == NULL || (type->braced && argument[0] == '{'))
+        return NULL;
+    return import_refused_path(argument);
+}
 
-    if (strlen(name) > BRIDGE_NAME_MAX)
+/* Composites hold no more names in each other than refused_name() lets pass. */
+static const char *unserved_member(const struct import *import, struct slice argument)
+{
+    struct members members;
+    struct slice member;
+    const char *why = NULL;
+
+    if (members_begin(&members, MEMBERS_TABLES, argument) != NULL)
+        return "has a name that jailmapd does not understand";
+    while (why == NULL && members_next(&members, &member)) {
+        char *text = strndup(member.ptr, member.len);
+        const struct import_name *name =
+            text != NULL ? import_list_find(&import->approved, text) : NULL;
+
+        if (name == NULL || import_unserved(import, name) != NULL)
+            why = "has a member that jailmapd cannot serve";
+        free(text);
+    }
+    return why;
+}
+
+const char *import_unserved(const struct import *import, const struct import_name *name)
+{
+    const char *why, *argument;
+    const struct table_type_info *type = table_type_of(name->name, &why);
+
+    if (strlen(name->name) > BRIDGE_NAME_MAX)
         return "has a longer name than jailmapd takes";
     if (type == NULL)
         return "is of a type that jailmapd does not serve yet";
-    if (type->argument && name[strlen(type->prefix)] == '\0')
-        return "has nothing behind the colon";
-    return type->suffix != NULL ? refused_path(name + strlen(type->prefix)) : NULL;
+    argument = name->name + strlen(type->prefix);
+    why = refused_name(type, argument);
+    if (why == NULL && type->database && name->database == NULL)
+        why = "needs database = \"PATH\" with the dbpath of its file, where no absolute one can be "
+              "read";
+    if (why == NULL && type->members)
+        why = unserved_member(import, (struct slice){argument, strlen(argument)});
+    return why;
 }
 
 static void print_listen(FILE *out, const struct import_place *place)
@@ -96,7 +138,7 @@ static void print_tables(FILE *out, const struct import *import)
 {
     for (size_t i = 0; i < import->approved.n; i++) {
         const struct import_name *name = import->approved.names[i];
-        const char *why = import_unserved(name->name);
+        const char *why = import_unserved(import, name);
         bool existence = import->existence && strcmp(name->name, "unix:passwd.byname") == 0;
 
         fputs("\n# ", out);
@@ -105,9 +147,17 @@ static void print_tables(FILE *out, const struct import *import)
             fprintf(out, "\n# This table %s; it stays with proxymap(8).", why);
         if (existence)
             fputs("\n# Postfix wants to know no more than that a user exists.", out);
+        if (strncmp(name->name, "environ:", strlen("environ:")) == 0)
+            fputs("\n# It is empty; set = {\"NAME=VALUE\", ...} gives it entries.", out);
         fprintf(out, "\n%stable \"", why != NULL ? "#" : "");
         import_print_name(out, name->name);
-        fprintf(out, "\" { %s}\n", existence ? "reveal = existence " : "");
+        fprintf(out, "\" { %s", existence ? "reveal = existence " : "");
+        if (name->database != NULL) {
+            fputs("database = \"", out);
+            import_print_name(out, name->database);
+            fputs("\" ", out);
+        }
+        fputs("}\n", out);
     }
 }
 
@@ -116,7 +166,7 @@ static void print_allow(FILE *out, const struct import *import, const char *user
     size_t last = 0; /* behind the last one that is served */
 
     for (size_t i = 0; i < import->approved.n; i++)
-        if (import_unserved(import->approved.names[i]->name) == NULL)
+        if (import_unserved(import, import->approved.names[i]) == NULL)
             last = i + 1;
     fputs("\nallow \"", out);
     import_print_name(out, user);
@@ -124,7 +174,7 @@ static void print_allow(FILE *out, const struct import *import, const char *user
     for (size_t i = 0; i < last; i++) {
         const struct import_name *name = import->approved.names[i];
 
-        if (import_unserved(name->name) != NULL)
+        if (import_unserved(import, name) != NULL)
             continue;
         fputs("        \"", out);
         import_print_name(out, name->name);

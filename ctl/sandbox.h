@@ -96,9 +96,10 @@ enum spaces {
 enum kind {
     KIND_NULL,
     KIND_BRIDGE,
-    KIND_LINKED, /* a worker with an agent */
+    KIND_LINKED, /* an agent with a worker or a dialer */
     KIND_CLIENT,
-    KIND_ASKER, /* somebody on a control socket */
+    KIND_SERVER, /* an agent's, of its table */
+    KIND_ASKER,  /* somebody on a control socket */
     KIND_LISTENER,
     KIND_STARTER, /* of jailmapd: master(8)'s status socket */
     KIND_SEALED,

@@ -5,9 +5,11 @@
  */
 #include "ctl/sandbox.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,7 @@ struct view { /* what is being looked at */
     pid_t pid;
     int pidfd;
     const struct daemon *daemon;
+    const struct design *design;
 };
 
 /* ---- sockets ---- */
@@ -69,7 +72,7 @@ static void classify_pair(const struct view *v, struct descriptor *d, pid_t make
     }
     d->kind = bridge ? KIND_BRIDGE : KIND_LINKED;
     snprintf(d->text, sizeof d->text, "%s, made by the monitor",
-             !bridge                        ? "link of a worker and an agent"
+             !bridge                        ? "link to another child"
              : v->pid == v->daemon->monitor ? "bridge to a child"
                                             : "bridge to the monitor");
 }
@@ -100,6 +103,9 @@ static void classify_unix(const struct view *v, struct descriptor *d, int fd)
         d->kind = KIND_CLIENT;
         d->client = (long)peer.uid;
         snprintf(d->text, sizeof d->text, "client of uid %u on %s", (unsigned)peer.uid, own);
+    } else if (other[0] != '\0' && v->design->descriptors[KIND_SERVER] > 0) {
+        d->kind = KIND_SERVER;
+        snprintf(d->text, sizeof d->text, "server %s", other);
     } else if (other[0] != '\0') {
         d->kind = KIND_LOG;
         snprintf(d->text, sizeof d->text, "socket %s, of the log or of a service manager", other);
@@ -112,6 +118,30 @@ static void classify_unix(const struct view *v, struct descriptor *d, int fd)
     }
 }
 
+/* "server 127.0.0.1 port 3306"; nothing but a connection is one. */
+static void classify_inet(struct descriptor *d, int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } peer = {.v6 = {0}};
+    socklen_t len = sizeof peer;
+    char host[INET6_ADDRSTRLEN] = "";
+
+    if (option(fd, SO_TYPE) != SOCK_STREAM || getpeername(fd, &peer.any, &len) != 0) {
+        snprintf(d->text, sizeof d->text, "internet socket without a peer");
+        return;
+    }
+    d->kind = KIND_SERVER;
+    if (peer.any.sa_family == AF_INET)
+        inet_ntop(AF_INET, &peer.v4.sin_addr, host, sizeof host);
+    else
+        inet_ntop(AF_INET6, &peer.v6.sin6_addr, host, sizeof host);
+    /* The port stands at the same place in both. */
+    snprintf(d->text, sizeof d->text, "server %s port %u", host, ntohs(peer.v4.sin_port));
+}
+
 static void classify_socket(const struct view *v, struct descriptor *d)
 {
     int fd = (int)syscall(SYS_pidfd_getfd, v->pidfd, d->fd, 0);
@@ -120,6 +150,8 @@ static void classify_socket(const struct view *v, struct descriptor *d)
         snprintf(d->text, sizeof d->text, "socket (not looked into: %s)", strerror(errno));
     else if (option(fd, SO_DOMAIN) == AF_UNIX)
         classify_unix(v, d, fd);
+    else if (option(fd, SO_DOMAIN) == AF_INET || option(fd, SO_DOMAIN) == AF_INET6)
+        classify_inet(d, fd);
     else
         snprintf(d->text, sizeof d->text, "socket of address family %d", option(fd, SO_DOMAIN));
     if (fd >= 0)
@@ -380,7 +412,7 @@ static void check_rights(struct page *page, const struct design *design,
 
 bool report_descriptors(struct page *page, const struct daemon *daemon, const struct design *design)
 {
-    struct view v = {.pid = page->process->pid, .daemon = daemon};
+    struct view v = {.pid = page->process->pid, .daemon = daemon, .design = design};
     struct descriptor *all;
     size_t count;
 

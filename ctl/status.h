@@ -38,7 +38,8 @@ struct status_table {
 };
 
 struct status_agent {
-    uint64_t table, pid, started, since;
+    uint64_t table, pid; /* of one of its agents; 0: none runs */
+    uint64_t running, started, since;
     const char *why;
 };
 

@@ -71,25 +71,27 @@ static json_t *table(const struct status *s, size_t i)
     const struct status_table *t = &s->tables[i];
     bool image = t->generation > 0;
 
-    return json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-        t->name, "state", t->state, "since", moment(t->since), "why", reason(t->why), "generation",
-        image ? count(t->generation) : json_null(), "entries",
-        image ? count(t->entries) : json_null(), "bytes", image ? count(t->bytes) : json_null(),
-        "loaded", moment(t->loaded), "answered-by", t->answered_by, "lookups",
-        count(counters_lookups(&t->sum)), "hits", count(t->sum.hits), "misses",
-        count(t->sum.misses), "errors", count(t->sum.errors), "seconds",
-        json_real((double)t->sum.nanoseconds / 1e9), "p50", quantile(&t->sum, 500), "p99",
-        quantile(&t->sum, 990));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, "
+                     "s:o, s:o, s:o}",
+                     "name", t->name, "state", t->state, "since", moment(t->since), "why",
+                     reason(t->why), "generation", image ? count(t->generation) : json_null(),
+                     "entries", image ? count(t->entries) : json_null(), "bytes",
+                     image ? count(t->bytes) : json_null(), "loaded", moment(t->loaded),
+                     "answered-by", t->answered_by, "lookups", count(counters_lookups(&t->sum)),
+                     "hits", count(t->sum.hits), "misses", count(t->sum.misses), "errors",
+                     count(t->sum.errors), "cached", count(t->sum.cached), "refused",
+                     count(t->sum.refused), "seconds", json_real((double)t->sum.nanoseconds / 1e9),
+                     "p50", quantile(&t->sum, 500), "p99", quantile(&t->sum, 990));
 }
 
 static json_t *agent(const struct status *s, size_t i)
 {
     const struct status_agent *a = &s->agents[i];
 
-    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "table", s->tables[a->table].name, "pid",
-                     a->pid > 0 ? count(a->pid) : json_null(), "started", count(a->started),
-                     "since", moment(a->since), "why", reason(a->why));
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "table", s->tables[a->table].name, "pid",
+                     a->pid > 0 ? count(a->pid) : json_null(), "running", count(a->running),
+                     "started", count(a->started), "since", moment(a->since), "why",
+                     reason(a->why));
 }
 
 static json_t *list(const struct status *s, size_t n, json_t *(*one)(const struct status *, size_t))
@@ -108,7 +110,7 @@ bool status_json(FILE *out, const struct status *s)
 {
     json_t *all = json_pack(
         "{s:i, s:s, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}}",
-        "format", 3, "version", s->version, "pid", count(s->pid), "since", moment(s->since), "now",
+        "format", 5, "version", s->version, "pid", count(s->pid), "since", moment(s->since), "now",
         moment(s->now), "configuration", "since", moment(s->policy_since), "failure",
         reason(s->policy_failure), "listeners", list(s, s->nlisteners, listener), "compartments",
         list(s, s->ncompartments, compartment), "workers", list(s, s->nworkers, worker), "tables",

@@ -142,6 +142,19 @@ static void table_lookups(FILE *out, const struct status *s)
     }
 }
 
+/* Of the lookups above. */
+static void table_total(FILE *out, const struct status *s, const char *name, const char *help,
+                        size_t member)
+{
+    family(out, name, "counter", help);
+    for (size_t i = 0; i < s->ntables; i++) {
+        fprintf(out, "%s{", name);
+        label(out, "table", s->tables[i].name);
+        fprintf(out, "} %" PRIu64 "\n",
+                *(const uint64_t *)((const char *)&s->tables[i].sum + member));
+    }
+}
+
 /* A line of a histogram without its value. */
 static void histogram_line(FILE *out, const char *part, const char *table)
 {
@@ -178,11 +191,11 @@ static void table_times(FILE *out, const struct status *s)
 
 static void agent_metrics(FILE *out, const struct status *s)
 {
-    family(out, "jailmap_agent_running", "gauge", "1 while the agent of a table runs.");
+    family(out, "jailmap_agents_running", "gauge", "Agents of a table that run now.");
     for (size_t i = 0; i < s->nagents; i++) {
-        fputs("jailmap_agent_running{", out);
+        fputs("jailmap_agents_running{", out);
         label(out, "table", s->tables[s->agents[i].table].name);
-        fprintf(out, "} %d\n", s->agents[i].pid > 0);
+        fprintf(out, "} %" PRIu64 "\n", s->agents[i].running);
     }
     family(out, "jailmap_agent_starts_total", "counter", "Agents that were started for a table.");
     for (size_t i = 0; i < s->nagents; i++) {
@@ -232,6 +245,12 @@ void status_prometheus(FILE *out, const struct status *s)
                  TABLE(entries));
     table_metric(out, s, "jailmap_table_bytes", "Size of the image in service.", TABLE(bytes));
     table_lookups(out, s);
+    table_total(out, s, "jailmap_lookups_cached_total",
+                "Lookups in a table that were answered by what a worker had kept.",
+                offsetof(struct counters_sum, cached));
+    table_total(out, s, "jailmap_lookups_refused_total",
+                "Lookups in a table that found its queue full.",
+                offsetof(struct counters_sum, refused));
     table_times(out, s);
     agent_metrics(out, s);
 }

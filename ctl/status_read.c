@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC      "jailmap-status 3"
+#define MAGIC      "jailmap-status 5"
 #define FIELDS_MAX 16 /* of a line, after the word that says its kind */
 
 /* ---- taking apart ---- */
@@ -115,10 +115,11 @@ static bool take_table(struct status *s, char **f)
     t->name = f[0];
     t->state = f[1];
     t->answered_by = f[7];
-    t->why = f[13];
+    t->why = f[15];
     return NUMBERS(f + 2, &t->since, &t->loaded, &t->generation, &t->entries, &t->bytes) &&
-           NUMBERS(f + 8, &t->sum.hits, &t->sum.misses, &t->sum.errors, &t->sum.nanoseconds) &&
-           take_times(f[12], &t->sum);
+           NUMBERS(f + 8, &t->sum.hits, &t->sum.misses, &t->sum.errors, &t->sum.cached,
+                   &t->sum.refused, &t->sum.nanoseconds) &&
+           take_times(f[14], &t->sum);
 }
 
 static bool take_agent(struct status *s, char **f)
@@ -127,8 +128,8 @@ static bool take_agent(struct status *s, char **f)
 
     if (a == NULL)
         return false;
-    a->why = f[4];
-    return NUMBERS(f, &a->table, &a->pid, &a->started, &a->since);
+    a->why = f[5];
+    return NUMBERS(f, &a->table, &a->pid, &a->running, &a->started, &a->since);
 }
 
 static bool take_others(struct status *s, char **f)
@@ -143,8 +144,8 @@ static const struct kind {
 } kinds[] = {
     {"daemon", 4, take_daemon},     {"policy", 2, take_policy},
     {"listener", 4, take_listener}, {"compartment", 9, take_compartment},
-    {"worker", 5, take_worker},     {"table", 14, take_table},
-    {"agent", 5, take_agent},       {"others", 3, take_others},
+    {"worker", 5, take_worker},     {"table", 16, take_table},
+    {"agent", 6, take_agent},       {"others", 3, take_others},
 };
 
 static bool take_line(struct status *s, char *text)

@@ -10,7 +10,7 @@
 #include <time.h>
 
 #define NAME_MOST 40 /* columns of a name that is the content of its table */
-#define COLUMNS   14
+#define COLUMNS   15
 #define CLOSE     80 /* percent of a limit */
 
 enum colour { PLAIN, BOLD, GREEN, YELLOW, RED };
@@ -243,7 +243,8 @@ static void show_compartments(FILE *out, const struct status *s, bool colour)
 /* What is no path may be as long as a table is. */
 static void name_cell(struct row *r, const char *name)
 {
-    bool content = strncmp(name, "inline:", 7) == 0 || strncmp(name, "static:", 7) == 0;
+    const char *colon = strchr(name, ':');
+    bool content = strncmp(name, "static:", 7) == 0 || (colon != NULL && colon[1] == '{');
 
     if (content && strlen(name) > NAME_MOST)
         cell(r, 0, PLAIN, "%.*s...", NAME_MOST - 3, name);
@@ -269,9 +270,10 @@ static void show_image(struct row *r, const struct status *s, const struct statu
 
 static void show_tables(FILE *out, const struct status *s, bool colour)
 {
-    static const char *const heads[] = {"TABLE",   "STATE", "SINCE",    ">GENERATION", ">ENTRIES",
-                                        ">SIZE",   ">AGE",  ">LOOKUPS", ">HITS",       ">MISSES",
-                                        ">ERRORS", ">P50",  ">P99",     "ANSWERED-BY", NULL};
+    static const char *const heads[] = {"TABLE",    "STATE",   "SINCE",       ">GENERATION",
+                                        ">ENTRIES", ">SIZE",   ">AGE",        ">LOOKUPS",
+                                        ">HITS",    ">MISSES", ">ERRORS",     ">CACHED",
+                                        ">P50",     ">P99",    "ANSWERED-BY", NULL};
     struct grid g = {.heads = heads};
 
     for (size_t i = 0; i < s->ntables; i++) {
@@ -287,9 +289,10 @@ static void show_tables(FILE *out, const struct status *s, bool colour)
         cell(r, 8, PLAIN, "%llu", (unsigned long long)t->sum.hits);
         cell(r, 9, PLAIN, "%llu", (unsigned long long)t->sum.misses);
         cell(r, 10, t->sum.errors > 0 ? YELLOW : PLAIN, "%llu", (unsigned long long)t->sum.errors);
-        cell(r, 11, PLAIN, "%s", duration(&t->sum, 500));
-        cell(r, 12, PLAIN, "%s", duration(&t->sum, 990));
-        cell(r, 13, PLAIN, "%s", t->answered_by);
+        cell(r, 11, PLAIN, "%llu", (unsigned long long)t->sum.cached);
+        cell(r, 12, PLAIN, "%s", duration(&t->sum, 500));
+        cell(r, 13, PLAIN, "%s", duration(&t->sum, 990));
+        cell(r, 14, PLAIN, "%s", t->answered_by);
         r->note = t->why;
     }
     grid_end(out, &g, colour);
@@ -297,7 +300,8 @@ static void show_tables(FILE *out, const struct status *s, bool colour)
 
 static void show_agents(FILE *out, const struct status *s, bool colour)
 {
-    static const char *const heads[] = {"AGENT OF", "STATE", "SINCE", ">PROCESS", ">STARTED", NULL};
+    static const char *const heads[] = {"AGENT OF", "STATE",    "SINCE", ">PROCESS",
+                                        ">RUNNING", ">STARTED", NULL};
     struct grid g = {.heads = heads};
 
     for (size_t i = 0; i < s->nagents; i++) {
@@ -319,7 +323,8 @@ static void show_agents(FILE *out, const struct status *s, bool colour)
             cell(r, 3, PLAIN, "%llu", (unsigned long long)a->pid);
         else
             cell(r, 3, PLAIN, "-");
-        cell(r, 4, PLAIN, "%llu", (unsigned long long)a->started);
+        cell(r, 4, PLAIN, "%llu", (unsigned long long)a->running);
+        cell(r, 5, PLAIN, "%llu", (unsigned long long)a->started);
         r->note = a->why;
     }
     grid_end(out, &g, colour);

@@ -10,8 +10,8 @@
  *     compartment UID LISTENER REQUESTS DENIED HITS MISSES ERRORS LIMITED LIMITED-SINCE
  *     worker PID UID LISTENER CLIENTS SERVED
  *     table NAME STATE SINCE LOADED GENERATION ENTRIES BYTES ANSWERED-BY HITS MISSES ERRORS
- *         NANOSECONDS TIMES REASON
- *     agent TABLE PID STARTED SINCE REASON
+ *         CACHED REFUSED NANOSECONDS TIMES REASON
+ *     agent TABLE PID RUNNING STARTED SINCE REASON
  *     others HITS MISSES ERRORS        lookups in tables that had no counters of their own
  *     end
  *
@@ -40,7 +40,7 @@ static void report_daemon(FILE *out, const struct census *census)
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    fprintf(out, "jailmap-status 3\ndaemon\t%s\t%" PRIu32 "\t%" PRIu64 "\t%lld\n",
+    fprintf(out, "jailmap-status 5\ndaemon\t%s\t%" PRIu32 "\t%" PRIu64 "\t%lld\n",
             or_empty(census->version), census->daemon.pid, census->daemon.since,
             (long long)now.tv_sec);
     fprintf(out, "policy\t%" PRIu64 "\t%s\n", census->policy.since,
@@ -126,6 +126,12 @@ static void report_workers(FILE *out, const struct census *census)
     }
 }
 
+/* Answers come from what was read before. A generation without an image is a crew's. */
+static bool has_earlier(const struct table *t)
+{
+    return t->state.has_image || (t->state.answered_by == KIND_LINK && t->state.generation > 0);
+}
+
 /* One word for what is known of a table; since when, and why. */
 static const char *state_of(const struct table *t, uint64_t *since, const char **why)
 {
@@ -137,7 +143,7 @@ static const char *state_of(const struct table *t, uint64_t *since, const char *
         return "failing";
     }
     if (is_set(t->failure))
-        return t->state.has_image                  ? "stale"
+        return has_earlier(t)                      ? "stale"
                : t->state.answered_by == KIND_LINK ? "degraded"
                                                    : "failing";
     if (t->state.answered_by == 0 || (!t->state.has_image && t->state.waiting))
@@ -172,10 +178,11 @@ static void report_table(FILE *out, const struct census *census, size_t index)
     state = state_of(t, &since, &why);
     fprintf(out,
             "table\t%s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64
-            "\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t",
+            "\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t",
             or_empty(t->name), state, since, t->state.loaded, t->state.generation, t->state.entries,
-            t->state.bytes, kinds[t->state.answered_by & KIND_BOTH], sum.hits, sum.misses,
-            sum.errors, sum.nanoseconds);
+            t->state.bytes,
+            t->state.answered_by & KIND_WORKER ? "worker" : kinds[t->state.answered_by & KIND_BOTH],
+            sum.hits, sum.misses, sum.errors, sum.cached, sum.refused, sum.nanoseconds);
     report_times(out, &sum);
     fprintf(out, "\t%s\n", why);
 }
@@ -187,8 +194,8 @@ static void report_agents(FILE *out, const struct census *census)
 
         if (!is_gone(census->tables[i].name) &&
             (a->started > 0 || is_set(census->tables[i].trouble)))
-            fprintf(out, "agent\t%zu\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu64 "\t%s\n",
-                    table_line(census, i), a->pid, a->started, a->since,
+            fprintf(out, "agent\t%zu\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu32 "\t%" PRIu64 "\t%s\n",
+                    table_line(census, i), a->pid, a->running, a->started, a->since,
                     or_empty(census->tables[i].trouble));
     }
 }
