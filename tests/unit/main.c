@@ -18,10 +18,12 @@
 #define HANG_SECONDS 600
 
 static const struct unit_suite *const suites[] = {
-    &attr_suite,      &proxymap_suite, &bridge_suite, &config_suite,     &decide_suite,
-    &adopt_suite,     &open_suite,     &image_suite,  &cdb_source_suite, &db_pages_suite,
-    &texthash_suite,  &inline_suite,   &unix_suite,   &import_suite,     &key_limit_suite,
-    &approvals_suite, &census_suite,   &limits_suite,
+    &attr_suite,      &proxymap_suite, &bridge_suite,    &config_suite,     &decide_suite,
+    &adopt_suite,     &open_suite,     &image_suite,     &cdb_source_suite, &db_pages_suite,
+    &texthash_suite,  &inline_suite,   &unix_suite,      &import_suite,     &key_limit_suite,
+    &approvals_suite, &census_suite,   &limits_suite,    &members_suite,    &environ_suite,
+    &cache_suite,     &lookup_suite,   &netstring_suite, &tcp_table_suite,  &host_name_suite,
+    &hosts_suite,     &pattern_suite,  &params_suite,    &plan_suite,       &wal_suite,
 };
 
 bool unit_check(bool ok, bool fatal, const char *file, unsigned line, const char *format, ...)

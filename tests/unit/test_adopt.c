@@ -249,6 +249,13 @@ static void every_option_counts(void)
     TRY(tables, load_time, 7, table, POLICY_TUNED);
     TRY(tables, load_memory, 7, table, POLICY_TUNED);
     TRY(tables, image_size, 7, table, POLICY_TUNED);
+    TRY(tables, processes, 7, table, POLICY_TUNED);
+    TRY(tables, timeout, 7, table, POLICY_TUNED);
+    TRY(tables, queue, 7, table, POLICY_TUNED);
+    TRY(tables, cache_ttl, 7, table, POLICY_TUNED);
+    TRY(tables, negative_cache_ttl, 7, table, POLICY_TUNED);
+    TRY(tables, cache_size, 7, table, POLICY_TUNED);
+    TRY(tables, database, strdup("/d"), table, POLICY_ANEW);
     TRY(tables, place.line, 7, table, POLICY_SAME);
     TRY(listens, uid, 7, listen, POLICY_ANEW);
     TRY(listens, gid, 7, listen, POLICY_ANEW);
@@ -263,6 +270,76 @@ static void every_option_counts(void)
     TRY(listens, max_use, 7, listen, POLICY_TUNED);
     TRY(listens, greeting, !new->listens[0].greeting, listen, POLICY_TUNED);
 #undef TRY
+}
+
+static struct policy *parse(const char *tables)
+{
+    char text[2048], why[512];
+    struct policy *policy;
+
+    snprintf(text, sizeof text,
+             "user = \"2:2\"\n#line 1 1 0 \"f\"\nlisten \"/l\" { }\n%s"
+             "#line 1 1 5 \"f\"\nallow \"five\" { tables = {\"*\"} }\n",
+             tables);
+    policy = policy_parse(text, strlen(text), why, sizeof why);
+    REQUIRE(policy != NULL, "%s", why);
+    return policy;
+}
+
+/* What `set` and `database` say is what the table holds. */
+static void contents_count(void)
+{
+    static const struct {
+        const char *a, *b;
+        enum policy_change change;
+    } rows[] = {
+        {"table \"environ:e\" { set = {\"A=b\", \"C=d\"} }\n",
+         "table \"environ:e\" { set = {\"A=b\", \"C=d\"} }\n", POLICY_SAME},
+        {"table \"environ:e\" { set = {\"A=b\", \"C=d\"} }\n",
+         "table \"environ:e\" { set = {\"A=b\", \"C=e\"} }\n", POLICY_ANEW},
+        {"table \"environ:e\" { set = {\"A=b\", \"C=d\"} }\n",
+         "table \"environ:e\" { set = {\"A=b\"} }\n", POLICY_ANEW},
+        {"table \"environ:e\" { }\n", "table \"environ:e\" { set = {\"A=b\"} }\n", POLICY_ANEW},
+        {"table \"sqlite:/l\" { database = \"/a\" }\n",
+         "table \"sqlite:/l\" { database = \"/a\" }\n", POLICY_SAME},
+        {"table \"sqlite:/l\" { database = \"/a\" }\n",
+         "table \"sqlite:/l\" { database = \"/b\" }\n", POLICY_ANEW},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct policy *old = parse(rows[i].a), *new = parse(rows[i].b);
+
+        CHECK(policy_table_change(old, new, 0) == rows[i].change, "%s and %s", rows[i].a,
+              rows[i].b);
+        policy_free(old);
+        policy_free(new);
+    }
+}
+
+/* The members of a composite are numbers of tables, which have other places then. */
+static void members_are_kept(void)
+{
+    struct policy *old = parse("table \"hash:/x\" { }\ntable \"hash:/b\" { }\n"
+                               "table \"unionmap:{hash:/a, hash:/b}\" { }\n"
+                               "table \"hash:/a\" { }\n");
+    struct policy *new = parse("table \"unionmap:{hash:/a, hash:/b}\" { }\n"
+                               "table \"pipemap:{hash:/b, unionmap:{hash:/a, hash:/b}}\" { }\n"
+                               "table \"hash:/a\" { }\ntable \"hash:/b\" { }\n");
+
+    REQUIRE(policy_adopt(old, new), "no memory");
+    REQUIRE(new->ntables == 5 && new->tables[0].gone, "%zu tables", new->ntables);
+    REQUIRE(new->tables[2].nmembers == 2 && new->tables[4].nmembers == 2, "members");
+    CHECK(new->tables[2].members[0] == 3 && new->tables[2].members[1] == 1, "of unionmap");
+    CHECK(new->tables[4].members[0] == 1 && new->tables[4].members[1] == 2, "of pipemap");
+    CHECK(policy_table_flags(new, 4) == 16 && policy_table_flags(new, 0) == 28, "flags");
+    policy_free(old);
+    policy_free(new);
+    old = parse("table \"hash:/a\" { }\ntable \"unionmap:{hash:/a}\" { }\n");
+    new = parse("table \"hash:/a\" { }\n");
+    REQUIRE(policy_adopt(old, new) && new->ntables == 2, "no memory");
+    CHECK(new->tables[1].gone &&policy_table_flags(new, 1) == 0, "flags of what has gone");
+    policy_free(old);
+    policy_free(new);
 }
 
 static void needs_a_restart(void)
@@ -297,6 +374,8 @@ static const struct unit_test tests[] = {
     {"sections keep their listeners", listeners_of_sections_are_kept},
     {"groups that are asked for in addition are noticed", more_groups_are_noticed},
     {"every option counts as the change that it is", every_option_counts},
+    {"set and database are what a table holds", contents_count},
+    {"composites keep their members", members_are_kept},
     {"what needs a restart is named", needs_a_restart},
 };
 

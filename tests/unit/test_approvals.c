@@ -259,8 +259,8 @@ static void wrong_sections(void)
         {LISTENS "allow \"7\" {\nlisten \"/u\" { }",
          "conf:4:1: listen begins inside the allow section; } is expected before it"},
         {LISTENS "allow \"7\" { tables = {\"hsah:*\"} }",
-         "conf:3:23: allow \"7\" names \"hsah:*\", and there is no such type; hash:*, btree:*, "
-         "cdb:*, lmdb:*, texthash:*, inline:*, static:* or unix:* is expected"},
+         "conf:3:23: allow \"7\" names \"hsah:*\", and there is no such type; TYPE:* with "
+         "one of these is expected: " TABLE_TYPES},
         {LISTENS "allow \"@7\" { }\nallow \"@7\" { }",
          "conf:4:7: duplicate allow \"@7\"; the first is in conf:3"},
         {LISTENS "allow \"*\" { }\nallow \"*\" { listen = {\"/s\"} }",

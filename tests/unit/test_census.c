@@ -171,7 +171,7 @@ static void introduce(void)
     HEAR(TABLE_STATE, -1, "", .table = 0, .since = 5, .loaded = 6, .generation = 2, .entries = 3,
          .bytes = 4, .answered_by = KIND_IMAGE, .has_image = 1);
     HEAR(TABLE_STATE, -1, "it is\tnot there", .table = 1, .since = 8, .answered_by = 0);
-    HEAR(AGENT_STATE, -1, "", .table = 1, .since = 9, .pid = 5, .started = 1);
+    HEAR(AGENT_STATE, -1, "", .table = 1, .since = 9, .pid = 5, .started = 7, .running = 4);
 }
 
 static void says_what_it_heard(void)
@@ -189,7 +189,8 @@ static void says_what_it_heard(void)
     CHECK(strcmp(s.tables[1].name, "inline:{a\\x0a=\\\"b\\\"}") == 0, "an odd name");
     CHECK(strcmp(s.tables[1].state, "failing") == 0, "a bad table");
     CHECK(strcmp(s.tables[1].why, "it is\\x09not there") == 0, "and why");
-    CHECK(s.nagents == 1 && s.agents[0].pid == 5, "the agent");
+    CHECK(s.nagents == 1 && s.agents[0].pid == 5, "the agents");
+    CHECK(s.agents[0].running == 4 && s.agents[0].started == 7, "how many");
     status_free(&s);
     free(text);
     forget();
@@ -199,17 +200,21 @@ static void states(void)
 {
     static const struct {
         uint32_t answered_by, has_image, waiting;
+        uint64_t generation;
         const char *failure, *trouble, *state;
     } cases[] = {
-        {0, 0, 0, "", "", "loading"},
-        {KIND_IMAGE, 0, 1, "", "", "loading"},
-        {KIND_IMAGE, 1, 1, "", "", "current"},
-        {KIND_LINK, 0, 0, "", "", "current"},
-        {KIND_IMAGE, 1, 0, "bad", "", "stale"},
-        {KIND_LINK, 0, 0, "bad", "", "degraded"},
-        {0, 0, 0, "bad", "", "failing"},
-        {KIND_BOTH, 1, 0, "", "down", "failing"},
-        {KIND_IMAGE, 1, 0, "", "down", "current"},
+        {0, 0, 0, 0, "", "", "loading"},
+        {KIND_IMAGE, 0, 1, 0, "", "", "loading"},
+        {KIND_IMAGE, 1, 1, 1, "", "", "current"},
+        {KIND_LINK, 0, 0, 0, "", "", "current"},
+        {KIND_IMAGE, 1, 0, 1, "bad", "", "stale"},
+        {KIND_LINK, 0, 0, 0, "bad", "", "degraded"},
+        {KIND_LINK, 0, 0, 2, "bad", "", "stale"},
+        {KIND_LINK, 0, 0, 2, "bad", "down", "failing"},
+        {0, 0, 0, 0, "bad", "", "failing"},
+        {KIND_BOTH, 1, 0, 1, "", "down", "failing"},
+        {KIND_IMAGE, 1, 0, 1, "", "down", "current"},
+        {KIND_WORKER, 0, 0, 0, "", "", "current"},
     };
 
     introduce();
@@ -219,7 +224,7 @@ static void states(void)
 
         HEAR(TABLE_STATE, -1, cases[i].failure, .table = 0, .since = 1,
              .answered_by = cases[i].answered_by, .has_image = cases[i].has_image,
-             .waiting = cases[i].waiting);
+             .waiting = cases[i].waiting, .generation = cases[i].generation);
         HEAR(AGENT_STATE, -1, cases[i].trouble, .table = 0, .since = 2);
         text = report(&s);
         CHECK(strcmp(s.tables[0].state, cases[i].state) == 0, "case %zu is %s, not %s", i,
@@ -312,10 +317,16 @@ static void names_change(void)
     HEAR(PAGE, new_fd, "", .place = 1, .uid = 5, .listener = 1, .slots = SLOTS);
     set(&new->magic, COUNTERS_MAGIC);
     set(&new->slots[0].hits, 10);
+    set(&new->slots[0].cached, 6);
+    set(&new->slots[0].refused, 2);
     HEAR(ENDED, -1, "", .place = 0);
     text = report(&s);
     CHECK(s.ntables == 2 && s.tables[0].sum.hits == 10 && s.tables[1].sum.hits == 4, "%llu, %llu",
           (unsigned long long)s.tables[0].sum.hits, (unsigned long long)s.tables[1].sum.hits);
+    CHECK(s.tables[0].sum.cached == 6 && s.tables[0].sum.refused == 2 &&
+              s.tables[1].sum.cached == 0,
+          "%llu cached, %llu refused", (unsigned long long)s.tables[0].sum.cached,
+          (unsigned long long)s.tables[0].sum.refused);
     CHECK(s.other_hits == 3, "%llu of none", (unsigned long long)s.other_hits);
     CHECK(s.ncompartments == 1 && s.compartments[0].hits == 17, "the user keeps all");
     status_free(&s);
@@ -377,8 +388,8 @@ static bool parses(const char *bytes, size_t len)
     return good;
 }
 
-#define HEAD  "jailmap-status 3\ndaemon\t1\t2\t3\t4\npolicy\t5\t\n"
-#define TABLE "table\tx\tcurrent\t1\t2\t3\t4\t5\timage\t6\t7\t8\t9\t"
+#define HEAD  "jailmap-status 5\ndaemon\t1\t2\t3\t4\npolicy\t5\t\n"
+#define TABLE "table\tx\tcurrent\t1\t2\t3\t4\t5\timage\t6\t7\t8\t9\t10\t11\t"
 
 static void refuses(void)
 {
@@ -386,6 +397,7 @@ static void refuses(void)
         HEAD "end\n",
         HEAD TABLE "\t\nend\n",
         HEAD TABLE "0:1,113:2\twhy\nend\n",
+        HEAD TABLE "\t\nagent\t0\t1\t4\t7\t1\twhy\nend\n",
         HEAD "listener\t/x\t1\t2\t3\nworker\t1\t2\t0\t3\t4\nend\n",
     };
     static const char *const bad[] = {
@@ -393,7 +405,7 @@ static void refuses(void)
         "\n",
         "end\n",
         "jailmap-status 1\nend\n",
-        "jailmap-status 3\nend\n",
+        "jailmap-status 5\nend\n",
         HEAD,
         HEAD "end",
         HEAD "end\nmore\n",
@@ -411,8 +423,9 @@ static void refuses(void)
         HEAD "worker\t1\t2\t0\t3\t4\nend\n",
         HEAD "compartment\t1\t0\t0\t0\t0\t0\t0\t0\t0\nend\n",
         HEAD "listener\t/x\t1\t2\t3\ncompartment\t1\t0\t0\t0\t0\t0\t0\nend\n",
-        HEAD "agent\t0\t1\t1\t1\t\nend\n",
-        HEAD "agent\t18446744073709551615\t1\t1\t1\t\nend\n",
+        HEAD TABLE "\t\nagent\t0\t1\t7\t1\twhy\nend\n",
+        HEAD "agent\t0\t1\t1\t1\t1\t\nend\n",
+        HEAD "agent\t18446744073709551615\t1\t1\t1\t1\t\nend\n",
     };
 
     for (size_t i = 0; i < COUNT(good); i++)

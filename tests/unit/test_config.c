@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "policy/policy.h"
+#include "privsep/bridge.h"
 #include "tests/unit/unit.h"
 
 /* ---- the name service ---- */
@@ -726,7 +727,7 @@ static void tables(void)
         {2, "listen \"/s\" { }\ntable \"inline:\" { }", {"inline:", "content"}},
         {3, "listen \"/s\" { }\n\ntable \"static:\" { }", {"static:", "content"}},
         {2, "listen \"/s\" { }\ntable \"texthash:\" { }", {"relative"}},
-        {2, "listen \"/s\" { }\ntable \"static\" { }", {"\"static\"", "static:VALUE"}},
+        {2, "listen \"/s\" { }\ntable \"static\" { }", {"\"static\"", "TYPE:NAME", "static"}},
         {2, "listen \"/s\" { }\ntable \"proxy:hash:/t\" { }", {"proxy:"}},
         {2, "listen \"/s\" { }\ntable \"proxy:unix:passwd.byname\" { }", {"proxy:"}},
     };
@@ -747,13 +748,291 @@ static void tables_without_a_source(void)
         char text[128];
         struct policy *p;
 
-        snprintf(text, sizeof text, "listen \"/s\" { }\ntable \"%s\" { symlinks = follow }\n",
+        snprintf(text, sizeof text, "listen \"/s\" { }\ntable \"%s\" { load-time = 5 }\n",
                  names[i]);
         p = good(text);
         CHECK_TEXT(p->tables[0].name, names[i], "name");
         CHECK(p->tables[0].path == NULL, "%s has the source %s", names[i], p->tables[0].path);
         policy_free(p);
     }
+}
+
+/* ---- answer tables and composites ---- */
+
+static char *print(const struct policy *p, size_t *size);
+
+static const char answered[] =
+    "listen \"/s\" { }\n"
+    "table \"mysql:/m.cf\" { processes = 7 timeout = 3 queue = 50 cache-ttl = 60\n"
+    "    negative-cache-ttl = 5 cache-size = 9 reveal = existence owner = 12\n"
+    "    load-memory = 77 load-time = 8 }\n"
+    "table \"sqlite:/l.cf\" { database = \"/var/lib/l.db\" }\n"
+    "table \"environ:x\" { set = {\"A=b\", \"C=\", 'D e=\"f=g'} reveal = existence }\n"
+    "table \"environ:y\" { set = {} load-time = 3 }\n"
+    "table \"unionmap:{cidr:{{10.0.0.0/8 x}}, proxy:pipemap:{hash:/a hash:/a}}\" { }\n"
+    "table \"pipemap:{hash:/a hash:/a}\" { }\n"
+    "table \"hash:/a\" { }\n"
+    "table \"cidr:{{10.0.0.0/8 x}}\" { keys = \"0-9.\" }\n"
+    "table \"pcre:/p\" { symlinks = follow }\n"
+    "table \"socketmap:inet:[::1]:smtp:map\" { }\n"
+    "table \"socketmap:unix:/run/s:map\" { }\n"
+    "table \"tcp:localhost:65535\" { }\n"
+    "table \"randmap:{a, {b c}}\" { }\n"
+    "table \"fail:x\" { }\n"
+    "table \"unix:passwd.byname\" { timeout = 2 }\n";
+
+enum { MYSQL, SQLITE, ENVIRON, EMPTY, UNION, PIPE, HASH, CIDR, PCRE, MAP, UNIX_MAP, TCP, RANDOM };
+
+static void check_answered(const struct policy *p)
+{
+    const struct policy_table *t = p->tables;
+
+    REQUIRE(p->ntables == 15, "%zu tables", p->ntables);
+    CHECK(t[MYSQL].load_memory == 77 && t[MYSQL].load_time == 8, "limits of an agent");
+    CHECK(t[PCRE].load_memory == 1024 && t[SQLITE].load_memory == 4096 &&
+              t[ENVIRON].load_memory == 4096,
+          "usual limits of memory");
+    CHECK(t[MYSQL].processes == 7 && t[MYSQL].timeout == 3 && t[MYSQL].queue == 50 &&
+              t[MYSQL].cache_ttl == 60 && t[MYSQL].negative_cache_ttl == 5 &&
+              t[MYSQL].cache_size == 9 && t[MYSQL].reveal == REVEAL_EXISTENCE,
+          "options of mysql");
+    CHECK_TEXT(t[MYSQL].path, "/m.cf", "the file of mysql");
+    CHECK(t[SQLITE].processes == 4 && t[SQLITE].timeout == 10 && t[SQLITE].queue == 1000 &&
+              t[SQLITE].cache_ttl == 0 && t[SQLITE].negative_cache_ttl == 0 &&
+              t[SQLITE].cache_size == 4,
+          "defaults");
+    CHECK_TEXT(t[SQLITE].path, "/l.cf", "the file of sqlite");
+    CHECK_TEXT(t[SQLITE].database, "/var/lib/l.db", "the database of sqlite");
+    REQUIRE(t[ENVIRON].nset == 3 && t[EMPTY].nset == 0, "%zu entries", t[ENVIRON].nset);
+    CHECK_TEXT(t[ENVIRON].set[2], "D e=\"f=g", "an entry");
+    CHECK(t[HASH].processes == 0 && t[HASH].timeout == 0 && t[ENVIRON].queue == 0, "no agent");
+    CHECK(t[CIDR].path == NULL && t[MAP].path == NULL && t[RANDOM].path == NULL, "paths of none");
+    CHECK_TEXT(t[PCRE].path, "/p", "the file of pcre");
+    CHECK(t[TCP + 3].timeout == 2 && t[TCP + 3].processes == 4, "options of unix");
+    REQUIRE(t[UNION].nmembers == 2 && t[PIPE].nmembers == 2, "%zu members", t[UNION].nmembers);
+    CHECK(t[UNION].members[0] == CIDR && t[UNION].members[1] == PIPE, "members of unionmap");
+    CHECK(t[PIPE].members[0] == HASH && t[PIPE].members[1] == HASH, "members of pipemap");
+    CHECK(policy_table_flags(p, UNION) == 32 && policy_table_flags(p, PIPE) == 16 &&
+              policy_table_flags(p, HASH) == 28 && policy_table_flags(p, RANDOM) == 32,
+          "flags");
+}
+
+static void answer_tables(void)
+{
+    struct policy *p = good(answered), *q;
+    size_t size, again_size;
+    char *text, *again;
+
+    check_answered(p);
+    text = print(p, &size);
+    q = policy_parse(text, size, why, sizeof why);
+    REQUIRE(q != NULL, "%s\n%s", why, text);
+    check_answered(q);
+    again = print(q, &again_size);
+    CHECK(size == again_size && memcmp(text, again, size) == 0, "%s\n---\n%s", text, again);
+    free(text);
+    free(again);
+    policy_free(p);
+    policy_free(q);
+}
+
+/* Whatever a reader that was taken over reports. */
+static void hostile_answer_tables(void)
+{
+    struct policy *p = good(answered);
+    size_t size;
+    char *text = print(p, &size);
+
+    policy_free(p);
+    for (size_t round = 0; round < 10000; round++) {
+        char *copy = exact_copy(text, size);
+
+        for (int i = 0; i < 4; i++)
+            copy[(size_t)rand() % size] = "{}:,=\"a"[rand() % 7];
+        why[0] = '\0';
+        p = policy_parse(copy, size, why, sizeof why);
+        CHECK((p == NULL) == (why[0] != '\0'), "%s", why);
+        for (size_t i = 0; p != NULL && i < p->ntables; i++)
+            CHECK(!p->tables[i].type->members || p->tables[i].nmembers > 0, "no members");
+        policy_free(p);
+        free(copy);
+    }
+    free(text);
+}
+
+static void options_that_mean_nothing(void)
+{
+    static const struct {
+        const char *table, *option, *why;
+    } rows[] = {
+        {"hash:/t", "processes = 4", "hash, which no agent answers"},
+        {"static:x", "timeout = 4", "static, which no agent answers"},
+        {"environ:x", "queue = 4", "environ, which no agent answers"},
+        {"texthash:/t", "cache-ttl = 4", "texthash, which no agent answers"},
+        {"fail:x", "negative-cache-ttl = 4", "fail, which no agent answers"},
+        {"randmap:{a}", "cache-size = 4", "randmap, which no agent answers"},
+        {"randmap:{a}", "load-time = 4", "randmap, for which no process is started"},
+        {"fail:x", "load-memory = 64", "fail, for which no process is started"},
+        {"mysql:/t", "image-size = 64", "mysql, of which no image is made"},
+        {"tcp:a:1", "image-size = 4", "tcp, of which no image is made"},
+        {"tcp:a:1", "owner = 4", "tcp, which has no file"},
+        {"inline:{a=b}", "symlinks = follow", "inline, which has no file"},
+        {"pcre:{{/a/ b}}", "symlinks = follow", "pcre, which has its rules in its name"},
+        {"mysql:/t", "database = \"/x\"", "mysql, which is not sqlite"},
+        {"inline:{a=b}", "set = {\"a=b\"}", "inline, which is not environ"},
+        {"unionmap:{hash:/t}", "reveal = all", "unionmap, whose members say what they reveal"},
+        {"fail:x", "reveal = existence", "fail, which has nothing to hide"},
+        {"unionmap:{hash:/t}", "max-key = 5", "unionmap, whose members have limits of their own"},
+        {"pipemap:{hash:/t}", "keys = a-z", "pipemap, whose members have limits of their own"},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[256], expected[256], name[32];
+
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(rows[i].option, " "), rows[i].option);
+        snprintf(text, sizeof text, "listen \"/s\" { }\ntable '%s' {\n %s }\n", rows[i].table,
+                 rows[i].option);
+        snprintf(expected, sizeof expected,
+                 "/etc/jailmapd.conf:3:2: %s means nothing for a table of type %s; leave it out",
+                 name, rows[i].why);
+        CHECK(read_text(text) == NULL, "accepted: %s", text);
+        CHECK_TEXT(why, expected, text);
+    }
+}
+
+static void names_of_answer_tables(void)
+{
+    static const struct {
+        const char *table, *words;
+    } rows[] = {
+        {"mysql:virt", "main.cf"},
+        {"pgsql:", "main.cf"},
+        {"sqlite:virt/x", "main.cf"},
+        {"mysql:./x", "relative path"},
+        {"mysql:/a/../b", ".. component"},
+        {"cidr:x", "relative path"},
+        {"socketmap:", "content"},
+        {"socketmap:x", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet:h:25", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet:h:0:m", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet:h:65536:m", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet:h:25:", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet::25:m", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet:::1:25:m", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet:[::1:25:m", "inet:HOST:PORT:MAP"},
+        {"socketmap:inet:a b:25:m", "inet:HOST:PORT:MAP"},
+        {"socketmap:unix:rel:m", "unix:/PATH:MAP"},
+        {"socketmap:unix:/s", "unix:/PATH:MAP"},
+        {"socketmap:unix::m", "unix:/PATH:MAP"},
+        {"socketmap:unix:/123456789/123456789/123456789/123456789/123456789/123456789/123456789/"
+         "123456789/123456789/123456789/1234567:m",
+         "unix:/PATH:MAP"},
+        {"tcp:", "content"},
+        {"tcp:h", "HOST:PORT"},
+        {"tcp:h:", "HOST:PORT"},
+        {"tcp::1", "HOST:PORT"},
+        {"tcp:[]:1", "HOST:PORT"},
+        {"tcp:h:1:2", "HOST:PORT"},
+        {"randmap:x", "one pair of braces"},
+        {"randmap:{}", "{VALUE, "},
+        {"unionmap:x", "one pair of braces"},
+        {"pipemap:{}", "{TYPE:NAME, "},
+        {"pipemap:{hash:/a, x}", "no TYPE:NAME"},
+        {"unionmap:{unionmap:{hash:/a}x}", "one pair of braces"},
+        {"fail:", "content"},
+        {"environ:", "content"},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[256];
+
+        snprintf(text, sizeof text, "listen \"/s\" { }\ntable \"%s\" { }\n", rows[i].table);
+        CHECK(read_text(text) == NULL, "accepted: %s", text);
+        check_reason(text, 2, (const char *const[]){rows[i].words, "is expected", NULL});
+    }
+}
+
+static void sets_and_databases(void)
+{
+    static const struct mistake mistakes[] = {
+        {2, "listen \"/s\" { }\ntable \"sqlite:/l\" { }", {"database = \"/PATH\"", "dbpath"}},
+        {2, "listen \"/s\" { }\ntable \"sqlite:/l\" { database = x }", {"relative path"}},
+        {2, "listen \"/s\" { }\ntable \"environ:e\" { set = {\"a\"} }", {"NAME=VALUE"}},
+        {2, "listen \"/s\" { }\ntable \"environ:e\" { set = {\"=a\"} }", {"NAME=VALUE"}},
+        {2, "listen \"/s\" { }\ntable \"environ:e\" { set = \"a=b\" }", {"a list in braces"}},
+        {2,
+         "listen \"/s\" { }\ntable \"environ:e\" { set = {\"ab=b\", \"a=\", \"ab=c\"} }",
+         {"names ab twice"}},
+    };
+    char *text = need_memory(BRIDGE_NAME_MAX + 128), *end;
+
+    bad_each(mistakes, COUNT(mistakes));
+    for (int more = 0; more < 2; more++) {
+        struct policy *p;
+
+        end = stpcpy(text, "listen \"/s\" { }\ntable \"environ:e\" { set = {\"a=b\", \"c=");
+        memset(end, 'x', (size_t)(BRIDGE_NAME_MAX - 7 + more));
+        strcpy(end + BRIDGE_NAME_MAX - 7 + more, "\"} }\n");
+        p = read_text(text);
+        CHECK((p != NULL) == (more == 0), "%d bytes: %s", BRIDGE_NAME_MAX + more, why);
+        CHECK(p != NULL || strstr(why, "longer than 8192 bytes") != NULL, "%s", why);
+        policy_free(p);
+    }
+    free(text);
+}
+
+/* A text with a composite of that many members, in that many composites, and all of them. */
+static char *composite(unsigned count, unsigned depth)
+{
+    char *text = need_memory(65536), *end = text, *name = need_memory(8192), *inner;
+
+    end = stpcpy(end, "listen \"/s\" { }\ntable \"hash:/a\" { }\n");
+    strcpy(name, "hash:/a");
+    for (unsigned i = 0; i < depth; i++) {
+        inner = strdup(name);
+        REQUIRE(inner != NULL, "out of memory");
+        strcpy(stpcpy(stpcpy(name, "unionmap:{"), inner), i == 0 ? "" : "}");
+        for (unsigned j = 1; i == 0 && j < count; j++)
+            strcat(name, ",hash:/a");
+        strcat(name, i == 0 ? "}" : "");
+        end += sprintf(end, "table \"%s\" { }\n", name);
+        free(inner);
+    }
+    free(name);
+    return text;
+}
+
+static void composites(void)
+{
+    static const struct {
+        unsigned count, depth;
+        const char *why;
+    } rows[] = {{64, 1, NULL},
+                {65, 1, "more than 64 members"},
+                {57, 8, NULL},
+                {58, 8, "more than 64 members"},
+                {1, 9, "more than 8 composites"}};
+    static const struct mistake mistakes[] = {
+        {3,
+         "listen \"/s\" { }\ntable \"hash:/a\" { }\ntable \"unionmap:{hash:/a, cdb:/b}\" { }",
+         {"unionmap:{hash:/a, cdb:/b}", "table \"cdb:/b\" { } is expected"}},
+        {2,
+         "listen \"/s\" { }\ntable \"unionmap:{pipemap:{hash:/a}}\" { }\ntable \"hash:/a\" { }",
+         {"\"pipemap:{hash:/a}\", which is not declared"}},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char *text = composite(rows[i].count, rows[i].depth);
+        struct policy *p = read_text(text);
+
+        CHECK((p != NULL) == (rows[i].why == NULL), "%u in %u: %s", rows[i].count, rows[i].depth,
+              why);
+        CHECK(rows[i].why == NULL || strstr(why, rows[i].why) != NULL, "%s", why);
+        CHECK(p == NULL || policy_table_flags(p, p->ntables - 1) == 16, "flags");
+        policy_free(p);
+        free(text);
+    }
+    bad_each(mistakes, COUNT(mistakes));
 }
 
 /* Of a static table the client knows the value: it has named it. */
@@ -1422,7 +1701,7 @@ static void table_types(void)
         if (info->suffix != NULL && rows[i].suffix != NULL)
             CHECK_TEXT(info->suffix, rows[i].suffix, rows[i].name);
     }
-    CHECK(table_type_info(0) == NULL && table_type_info(TYPE_STATIC + 1) == NULL &&
+    CHECK(table_type_info(0) == NULL && table_type_info(TYPE_PIPEMAP + 1) == NULL &&
               table_type_info(UINT32_MAX) == NULL,
           "a type of no number");
 }
@@ -1450,6 +1729,12 @@ static const struct unit_test tests[] = {
     {"unknown table types, sources and proxy: are refused", tables},
     {"the name of a table without a source is no path", tables_without_a_source},
     {"reveal = existence is refused for a static table", existence_of_a_static_table},
+    {"answer tables and composites mean what they say, there and back", answer_tables},
+    {"... and broken ones break nothing", hostile_answer_tables},
+    {"an option that means nothing for a table is refused", options_that_mean_nothing},
+    {"names of answer tables are what their agents read", names_of_answer_tables},
+    {"sets and databases are whole", sets_and_databases},
+    {"composites have declared members, and not too many", composites},
     {"an undeclared table is named with the line of that very value", undeclared_tables},
     {"... in a list that replaces another one, too", undeclared_table_in_a_second_list},
     {"an option given twice is refused", options_given_twice},

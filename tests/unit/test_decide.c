@@ -535,6 +535,102 @@ static void advice_repeats_odd_names(void)
     follow("hash:/de\\\"cla\\\\red", text_slice("hash:/new"));
 }
 
+/* ---- composites ---- */
+
+static char composites[] =
+    "listen \"/s\" { }\n"
+    "table \"hash:/a\" { }\ntable \"hash:/b\" { }\ntable \"hash:/c\" { }\n"
+    "table \"unionmap:{hash:/a, proxy:hash:/b}\" { }\n"
+    "table \"pipemap:{hash:/c unionmap:{hash:/a, proxy:hash:/b}}\" { }\n"
+    "allow \"1\" { tables = {\"*\"} }\n"
+    "allow \"2\" { tables = {\"unionmap:*\", \"hash:/a\"} }\n"
+    "allow \"3\" { tables = {\"unionmap:*\", \"pipemap:*\", \"hash:/c\", \"hash:/a\"} }\n"
+    "allow \"4\" { tables = {\"pipemap:*\", \"hash:*\"} }\n"
+    "allow \"5\" { tables = {\"unionmap:*\", \"hash:/b\"} }\n"
+    "allow \"@8\" { tables = {\"hash:/b\"} }\n";
+static const char union_name[] = "unionmap:{hash:/a, proxy:hash:/b}";
+static const char pipe_name[] = "pipemap:{hash:/c unionmap:{hash:/a, proxy:hash:/b}}";
+
+static void composites_need_their_members(void)
+{
+    static const struct {
+        uid_t uid;
+        bool in_group, union_too, pipe_too;
+    } rows[] = {{1, false, true, true},   {2, false, false, false}, {2, true, true, false},
+                {3, false, false, false}, {3, true, true, true},    {4, false, false, false},
+                {4, true, false, false},  {5, true, false, false},  {6, true, false, false}};
+    struct policy *p = read_config(composites);
+    const gid_t group = 8;
+    size_t table;
+
+    REQUIRE(p != NULL, "no policy");
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct policy_peer peer = {0, rows[i].uid, &group, rows[i].in_group};
+
+        CHECK((policy_decide(p, &peer, text_slice(union_name), &table) == POLICY_APPROVE) ==
+                  rows[i].union_too,
+              "unionmap for %u, row %zu", (unsigned)rows[i].uid, i);
+        CHECK((policy_decide(p, &peer, text_slice(pipe_name), &table) == POLICY_APPROVE) ==
+                  rows[i].pipe_too,
+              "pipemap for %u, row %zu", (unsigned)rows[i].uid, i);
+    }
+    policy_free(p);
+}
+
+static void advice_for_composites(void)
+{
+    static const struct {
+        uid_t uid;
+        bool in_group;
+        const char *name, *text;
+    } rows[] = {
+        {2, false, union_name,
+         "allow \"2\" { tables = {\"unionmap:*\", \"hash:/a\", \"hash:/b\"} }"},
+        {2, true, pipe_name,
+         "allow \"2\" { tables = {\"unionmap:*\", \"hash:/a\", "
+         "\"pipemap:{hash:/c unionmap:{hash:/a, proxy:hash:/b}}\", \"hash:/c\"} }"},
+        {6, true, "unionmap:{hash:/new, hash:/b, hash:/new, pipemap:{proxy:hash:/b}}",
+         "table \"unionmap:{hash:/new, hash:/b, hash:/new, pipemap:{proxy:hash:/b}}\" { }  "
+         "table \"hash:/new\" { }  table \"pipemap:{proxy:hash:/b}\" { }  allow \"6\" { tables = "
+         "{\"unionmap:{hash:/new, hash:/b, hash:/new, pipemap:{proxy:hash:/b}}\", "
+         "\"hash:/new\", \"pipemap:{proxy:hash:/b}\"} }"},
+        {6, false, "sqlite:/l.cf",
+         "table \"sqlite:/l.cf\" { database = \"/ITS-DBPATH\" }  allow \"6\" { tables = "
+         "{\"sqlite:/l.cf\"} }"},
+        {6, false, "unionmap:{x",
+         "table \"unionmap:{x\" { }  allow \"6\" { tables = {\"unionmap:{x\"} }"},
+    };
+    struct policy *p = read_config(composites);
+    const gid_t group = 8;
+
+    REQUIRE(p != NULL, "no policy");
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct policy_peer peer = {0, rows[i].uid, &group, rows[i].in_group};
+        char text[1024];
+
+        CHECK_TEXT(policy_advice(p, &peer, text_slice(rows[i].name), text, sizeof text),
+                   rows[i].text, rows[i].name);
+    }
+    policy_free(p);
+    follow("hash:/declared", text_slice("unionmap:{hash:/declared, pipemap:{hash:/x cdb:/y}}"));
+}
+
+/* What a client may send: the line of the log is cut, and nothing else becomes of it. */
+static void advice_for_a_deep_composite(void)
+{
+    enum { DEPTH = 700 };
+    char name[8192] = "", text[1024];
+    struct policy_peer peer = peer_of(4711);
+
+    for (int i = 0; i < DEPTH; i++)
+        strcat(name, "unionmap:{");
+    strcat(name, "a:b");
+    for (int i = 0; i < DEPTH; i++)
+        strcat(name, "}");
+    policy_advice(&policy, &peer, text_slice(name), text, sizeof text);
+    CHECK(strlen(text) == sizeof text - 1, "%zu bytes", strlen(text));
+}
+
 static void advice_for_a_long_name(void)
 {
     char name[2000];
@@ -565,6 +661,9 @@ static const struct unit_test tests[] = {
     {"... for a name that looks like a variable", advice_for_a_name_with_a_variable},
     {"... beside approved tables whose names need escapes", advice_repeats_odd_names},
     {"... for a name of 2,000 bytes", advice_for_a_long_name},
+    {"a composite is approved with all its members only", composites_need_their_members},
+    {"advice names what a composite lacks", advice_for_composites},
+    {"advice for 700 composites in each other is cut", advice_for_a_deep_composite},
 };
 
 const struct unit_suite decide_suite = {

@@ -563,7 +563,7 @@ static void whole_policy(void)
         "\n"
         "# a\n"
         "# This table is of a type that jailmapd does not serve yet; it stays with proxymap(8).\n"
-        "#table \"pcre:/p\" { }\n"
+        "#table \"ldap:/p\" { }\n"
         "\n"
         "# local_recipient_maps\n"
         "# Postfix wants to know no more than that a user exists.\n"
@@ -593,8 +593,8 @@ static void whole_policy(void)
     char *text;
 
     decide(&import, "3.7.11", "$a $local_recipient_maps",
-           "proxy:hash:/a proxy:pcre:/p proxy:unix:passwd.byname",
-           "a = proxy:hash:/a proxy:pcre:/p\nlocal_recipient_maps = proxy:unix:passwd.byname\n"
+           "proxy:hash:/a proxy:ldap:/p proxy:unix:passwd.byname",
+           "a = proxy:hash:/a proxy:ldap:/p\nlocal_recipient_maps = proxy:unix:passwd.byname\n"
            "z = proxy:hash:/z\n",
            "");
     text = print(&import, "/q/\"s", "postfix");
@@ -660,6 +660,12 @@ static void policies_that_are_read(void)
         "proxy:hash:rel proxy:hash:/a/../b proxy:hash://c proxy:hash: proxy:static: "
         "proxy:hash:/d/. proxy:unix:x proxy:hash:/ok/.. proxy::x",
         "proxy:unionmap:{hash:/a, hash:/b}",
+        "proxy:pipemap:{proxy:hash:/a, unionmap:{ldap:/x hash:/b}} proxy:ldap:/x",
+        "proxy:unionmap:{unionmap:{hash:/a}x} proxy:pipemap: proxy:unionmap:{a} proxy:randmap:x",
+        "proxy:sqlite:/nowhere/at.cf proxy:unionmap:{sqlite:/nowhere/at.cf} proxy:mysql:virt "
+        "proxy:pgsql:rel/x proxy:mysql:/m.cf proxy:tcp:localhost:1 proxy:tcp:x proxy:socketmap:y "
+        "proxy:socketmap:unix:/s:map proxy:environ:e proxy:fail:f proxy:regexp:{{/a/ b}} "
+        "proxy:pcre:{ proxy:randmap:{a,b}",
     };
     static const char *const owners[] = {"postfix", "root"};
     struct import import;
@@ -681,16 +687,89 @@ static void policies_that_are_read(void)
 
 static void names_too_long(void)
 {
-    char *name = need_memory(BRIDGE_NAME_MAX + 2);
+    struct import_name name = {.name = need_memory(BRIDGE_NAME_MAX + 2)};
+    struct import nothing = {.existence = false};
 
-    memset(name, 'x', BRIDGE_NAME_MAX + 1);
-    memcpy(name, "static:", 7);
-    name[BRIDGE_NAME_MAX] = '\0';
-    CHECK(import_unserved(name) == NULL, "the longest name");
-    name[BRIDGE_NAME_MAX] = 'x';
-    name[BRIDGE_NAME_MAX + 1] = '\0';
-    CHECK(import_unserved(name) != NULL, "a longer one");
-    free(name);
+    memset(name.name, 'x', BRIDGE_NAME_MAX + 1);
+    memcpy(name.name, "static:", 7);
+    name.name[BRIDGE_NAME_MAX] = '\0';
+    CHECK(import_unserved(&nothing, &name) == NULL, "the longest name");
+    name.name[BRIDGE_NAME_MAX] = 'x';
+    name.name[BRIDGE_NAME_MAX + 1] = '\0';
+    CHECK(import_unserved(&nothing, &name) != NULL, "a longer one");
+    free(name.name);
+}
+
+/* ---- tables that are more than a name ---- */
+
+/* What is printed between the listener and the first allow section. */
+static void check_tables(const char *reads, const char *expected)
+{
+    struct import import;
+    char *text, *begin, *end;
+
+    decide(&import, "3.7.11", "", reads, "", "");
+    CHECK(import_databases(&import) == EX_OK, "the databases: %s", said);
+    text = print(&import, "/q/s", "postfix");
+    begin = strstr(text, "0660\n}\n");
+    end = strstr(text, "\nallow ");
+    REQUIRE(begin != NULL && end != NULL, "%s", text);
+    *end = '\0';
+    CHECK_TEXT(begin + 7, expected, reads);
+    free(text);
+    import_free(&import);
+}
+
+static void composites_bring_their_members(void)
+{
+    check_tables("proxy:pipemap:{proxy:hash:/a,unionmap:{hash:/b}} proxy:hash:/b",
+                 "\n# proxy_read_maps\ntable \"pipemap:{proxy:hash:/a,unionmap:{hash:/b}}\" { }\n"
+                 "\n# proxy_read_maps, unionmap:{hash:/b}\ntable \"hash:/b\" { }\n"
+                 "\n# pipemap:{proxy:hash:/a,unionmap:{hash:/b}}\ntable \"hash:/a\" { }\n"
+                 "\n# pipemap:{proxy:hash:/a,unionmap:{hash:/b}}\n"
+                 "table \"unionmap:{hash:/b}\" { }\n");
+    check_tables("proxy:unionmap:{ldap:/a}",
+                 "\n# proxy_read_maps\n# This table has a member that jailmapd cannot serve; it "
+                 "stays with proxymap(8).\n#table \"unionmap:{ldap:/a}\" { }\n"
+                 "\n# unionmap:{ldap:/a}\n# This table is of a type that jailmapd does not serve "
+                 "yet; it stays with proxymap(8).\n#table \"ldap:/a\" { }\n");
+}
+
+static void databases_are_named(void)
+{
+    int good = anonymous("# a file\nquery = select\n  1\ndbpath = /no\ndbpath = /db/\"x\n");
+    int bad = anonymous("dbpath = relative\n");
+    char reads[128], expected[512];
+
+    snprintf(reads, sizeof reads, "proxy:sqlite:/proc/self/fd/%d", good);
+    snprintf(expected, sizeof expected,
+             "\n# proxy_read_maps\ntable \"sqlite:/proc/self/fd/%d\" "
+             "{ database = \"/db/\\\"x\" }\n",
+             good);
+    check_tables(reads, expected);
+    snprintf(reads, sizeof reads, "proxy:sqlite:/proc/self/fd/%d", bad);
+    snprintf(expected, sizeof expected,
+             "\n# proxy_read_maps\n# This table needs database = \"PATH\" with the dbpath of its "
+             "file, where no absolute one can be read; it stays with proxymap(8).\n"
+             "#table \"sqlite:/proc/self/fd/%d\" { }\n",
+             bad);
+    check_tables(reads, expected);
+    CHECK(strstr(said, "no usable dbpath") != NULL, "\"%s\"", said);
+    close(good);
+    close(bad);
+}
+
+static void what_jailmapd_does_not_read(void)
+{
+    check_tables("proxy:mysql:virt",
+                 "\n# proxy_read_maps\n# This table has its parameters in main.cf, which jailmapd "
+                 "does not read; write them into a file and name its absolute path; it stays with "
+                 "proxymap(8).\n#table \"mysql:virt\" { }\n");
+    check_tables("proxy:tcp:x", "\n# proxy_read_maps\n# This table has a name that jailmapd does "
+                                "not understand; it stays with proxymap(8).\n"
+                                "#table \"tcp:x\" { }\n");
+    check_tables("proxy:environ:e", "\n# proxy_read_maps\n# It is empty; set = {\"NAME=VALUE\", "
+                                    "...} gives it entries.\ntable \"environ:e\" { }\n");
 }
 
 /* ---- comparing ---- */
@@ -712,16 +791,16 @@ static void check_diff(const struct import *import, const char *const *approved,
 
 static void differences(void)
 {
-    static const char *const same[] = {"pcre:/p", "hash:/b", "hash:/a"};
+    static const char *const same[] = {"ldap:/p", "hash:/b", "hash:/a"};
     static const char *const other[] = {"hash:/c", "hash:/b", "hash:/\"\n", "hash:/c"};
     struct import import;
 
-    decide(&import, "3.7.11", "$m $n", "proxy:hash:/a proxy:hash:/b proxy:pcre:/p",
-           "m = proxy:hash:/a\nn = proxy:hash:/a proxy:pcre:/p\n", "");
+    decide(&import, "3.7.11", "$m $n", "proxy:hash:/a proxy:hash:/b proxy:ldap:/p",
+           "m = proxy:hash:/a\nn = proxy:hash:/a proxy:ldap:/p\n", "");
     check_diff(&import, same, COUNT(same), 0, "");
     check_diff(&import, other, COUNT(other), 4,
                "+ hash:/a  (m, n)\n"
-               "+ pcre:/p  (n; it is of a type that jailmapd does not serve yet)\n"
+               "+ ldap:/p  (n; it is of a type that jailmapd does not serve yet)\n"
                "- hash:/c\n- hash:/\\\"\\x0a\n");
     import_free(&import);
 }
@@ -773,6 +852,9 @@ static const struct unit_test tests[] = {
     {"strange names come back as they were", strange_names},
     {"what is printed can be read, whatever Postfix approves", policies_that_are_read},
     {"names are as long as the bridge lets them be", names_too_long},
+    {"composites bring their members", composites_bring_their_members},
+    {"the database of an sqlite table is that of its file", databases_are_named},
+    {"what jailmapd does not read is said", what_jailmapd_does_not_read},
     {"differences are told in both directions", differences},
     {"a list has each name once", lists},
 };

@@ -16,7 +16,8 @@
 #include "server/image.h"
 #include "server/loader/key_forms.h"
 #include "server/loader/key_index.h"
-#include "server/loader/text.h"
+#include "server/fold.h"
+#include "server/text.h"
 
 #define E_ACUTE "\xc3\xa9"
 #define E_UPPER "\xc3\x89"

@@ -28,7 +28,9 @@ struct unit_suite {
 extern const struct unit_suite attr_suite, proxymap_suite, bridge_suite, config_suite, decide_suite,
     adopt_suite, open_suite, image_suite, cdb_source_suite, db_pages_suite, texthash_suite,
     inline_suite, unix_suite, import_suite, key_limit_suite, approvals_suite, census_suite,
-    limits_suite;
+    limits_suite, members_suite, environ_suite, cache_suite, lookup_suite, netstring_suite,
+    tcp_table_suite, host_name_suite, hosts_suite, pattern_suite, params_suite, plan_suite,
+    wal_suite;
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
