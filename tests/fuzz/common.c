@@ -8,6 +8,7 @@
  * buffer that is read into, what was not filled must not be read. Random numbers are always the
  * same, so that an input that ends a target today does so tomorrow.
  */
+#include "server/text.h"
 #include "tests/fuzz/common.h"
 
 #include <errno.h>
@@ -47,6 +48,8 @@ void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offse
 void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
 int __real_munmap(void *at, size_t len);
 int __wrap_munmap(void *at, size_t len);
+int __real_text_append(struct text *text, struct slice bytes);
+int __wrap_text_append(struct text *text, struct slice bytes);
 ssize_t __real_pread(int fd, void *bytes, size_t len, off_t offset);
 ssize_t __wrap_pread(int fd, void *bytes, size_t len, off_t offset);
 ssize_t __wrap_getrandom(void *bytes, size_t len, unsigned flags);
@@ -140,6 +143,14 @@ ssize_t __wrap_pread(int fd, void *bytes, size_t len, off_t offset)
     n = __real_pread(fd, bytes, len, offset);
     forbid(begin + (n > 0 ? n : 0), end);
     return n;
+}
+
+/* What is appended to such a buffer is there from then on. */
+int __wrap_text_append(struct text *text, struct slice bytes)
+{
+    if (text->ptr != NULL)
+        permit(text->ptr + text->len, end_of_memory(text->ptr, text->cap));
+    return __real_text_append(text, bytes);
 }
 
 ssize_t __wrap_getrandom(void *bytes, size_t len, unsigned flags)

@@ -114,6 +114,36 @@ static void check_listen(const struct policy_listen *l)
           "a limit of listen \"%s\"", l->path);
 }
 
+static bool has_path(const struct policy_table *t)
+{
+    return t->type->suffix != NULL && !(t->type->braced && strstr(t->name, ":{") != NULL &&
+                                        strchr(t->name, ':') == strstr(t->name, ":{"));
+}
+
+static void check_answers(const struct policy_table *t)
+{
+    size_t bytes = 0;
+
+    if (t->type->by & TABLE_BY_AGENT)
+        CHECK(is_between(t->processes, 1, 64) && is_between(t->timeout, 1, 3600) &&
+                  is_between(t->queue, 1, 1000000) && is_between(t->cache_ttl, 0, 86400) &&
+                  is_between(t->negative_cache_ttl, 0, 86400) && is_between(t->cache_size, 1, 4096),
+              "a limit of table \"%s\"", t->name);
+    else
+        CHECK(t->processes + t->timeout + t->queue + t->cache_ttl + t->cache_size == 0,
+              "agents of \"%s\"", t->name);
+    CHECK((t->database != NULL) == t->type->database &&
+              (t->database == NULL || *t->database == '/'),
+          "the database of \"%s\"", t->name);
+    CHECK((t->nmembers > 0) == t->type->members && t->nmembers <= 64, "%zu members of \"%s\"",
+          t->nmembers, t->name);
+    for (size_t i = 0; i < t->nset; i++) {
+        CHECK(t->set[i][0] != '=' && strchr(t->set[i], '=') != NULL, "\"%s\"", t->set[i]);
+        bytes += strlen(t->set[i]) + 1;
+    }
+    CHECK(bytes <= BRIDGE_NAME_MAX, "a set of %zu bytes", bytes);
+}
+
 static void check_table(const struct policy_table *t)
 {
     const char *why;
@@ -122,8 +152,9 @@ static void check_table(const struct policy_table *t)
             t->name);
     CHECK(strncmp(t->name, "proxy:", 6) != 0 && strlen(t->name) <= BRIDGE_NAME_MAX, "\"%s\"",
           t->name);
-    CHECK((t->path != NULL) == (t->type->path != NULL || t->type->suffix != NULL),
-          "the path of \"%s\"", t->name);
+    CHECK((t->path != NULL) == (t->type->path != NULL || has_path(t)), "the path of \"%s\"",
+          t->name);
+    check_answers(t);
     CHECK(t->path == NULL || (t->path[0] == '/' && strstr(t->path, "/../") == NULL),
           "the path of \"%s\" is \"%s\"", t->name, t->path);
     CHECK(is_between(t->load_time, 1, 86400) && is_between(t->load_memory, 16, 1 << 20) &&
@@ -137,6 +168,24 @@ static bool is_allowed(const struct policy *policy, size_t table)
         if (policy->allows[i].tables[table])
             return true;
     return false;
+}
+
+/* A composite is approved only if its members are. */
+static void check_members(const struct policy *policy, const struct policy_peer *peer, size_t table,
+                          enum policy_decision decision)
+{
+    const struct policy_table *t = &policy->tables[table];
+
+    CHECK(t->nmembers == 0 || (policy_table_flags(policy, table) & 48) != 0, "flags of \"%s\"",
+          t->name);
+    for (size_t i = 0; decision == POLICY_APPROVE && i < t->nmembers; i++) {
+        size_t index;
+
+        REQUIRE(t->members[i] < policy->ntables, "a member that is none");
+        CHECK(policy_decide(policy, peer, text_slice(policy->tables[t->members[i]].name), &index) ==
+                  POLICY_APPROVE,
+              "\"%s\" has a member that is denied", t->name);
+    }
 }
 
 /* What is approved is what an allow section names, and nothing else. */
@@ -156,7 +205,9 @@ static void check_decisions(const struct policy *policy, const struct policy_all
         size_t table = SIZE_MAX;
         enum policy_decision decision = policy_decide(policy, &peer, name, &table);
 
-        CHECK(decision == POLICY_APPROVE || !allow->tables[i], "\"%s\" is denied", name.ptr);
+        check_members(policy, &peer, i, decision);
+        CHECK(decision == POLICY_APPROVE || !allow->tables[i] || policy->tables[i].nmembers > 0,
+              "\"%s\" is denied", name.ptr);
         CHECK(decision == POLICY_DENY || is_allowed(policy, i), "\"%s\" is approved", name.ptr);
         CHECK(table == i, "\"%s\" is table %zu", name.ptr, table);
         name.len--;

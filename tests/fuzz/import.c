@@ -141,7 +141,7 @@ static void check_policy(const struct import *import, char *text)
 
     REQUIRE(policy != NULL, "refused: %s\n%s", why, text);
     for (size_t i = 0; i < import->approved.n; i++)
-        if (import_unserved(import->approved.names[i]->name) == NULL) {
+        if (import_unserved(import, import->approved.names[i]) == NULL) {
             REQUIRE(served < policy->ntables, "only %zu tables", policy->ntables);
             CHECK(strcmp(policy->tables[served].name, import->approved.names[i]->name) == 0,
                   "another name");

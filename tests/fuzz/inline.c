@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "server/image.h"
+#include "server/fold.h"
 #include "server/loader/key_forms.h"
 #include "tests/fuzz/common.h"
 

@@ -3,7 +3,7 @@
  * touches memory only. Input: the name. The one value there is must be the name, or what its braces
  * hold, without white space around it.
  */
-#include "server/loader/text.h"
+#include "server/text.h"
 #include "tests/fuzz/common.h"
 
 static void check_braces(struct slice name, struct slice value)

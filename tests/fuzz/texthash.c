@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/fold.h"
 #include "server/image.h"
 #include "server/loader/key_forms.h"
 #include "tests/fuzz/common.h"
