@@ -48,6 +48,17 @@ class Stopped(KeyboardInterrupt):
     """SIGINT, SIGTERM or SIGHUP arrived. A KeyboardInterrupt, so that unittest lets it through."""
 
 
+@contextlib.contextmanager
+def building():
+    """One run at a time builds: each has its own prefix, which some objects have in them."""
+    place = os.open(REPOSITORY, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
+
+
 class Workspace:
     """The private directory of one run, the programs installed into it, and everything started in
     it."""
@@ -95,14 +106,15 @@ class Workspace:
             "prefix=" + self.prefix,
             "sysconfdir=" + os.path.join(self.root, "etc"),
         ]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        with building():
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
         if done.returncode != 0:
             sys.exit(f"tests/system/run: {' '.join(command)} failed:\n{done.stdout}")
         for path in (self.jailmapd, self.jailmap):
@@ -429,6 +441,8 @@ def config_text(
         text += "}\n"
     for table in tables:
         name, options = table if isinstance(table, tuple) else (table, {})
+        if name.startswith("unix:"):  # most tests look at one agent
+            options = {"processes": 1, **options}
         text += (
             f"table {quote(name)} {{\n" + "".join(option(*item) for item in options.items()) + "}\n"
         )
@@ -454,6 +468,12 @@ class Jailmapd:
         "jailmap-census": "census",
         "jailmap-launcher": "launcher",
         "jailmap-agent-nss": "agent",
+        "jailmap-agent-pattern": "pattern",
+        "jailmap-agent-sqlite": "sqlite",
+        "jailmap-agent-net": "net",
+        "jailmap-agent-mysql": "mysql",
+        "jailmap-agent-pgsql": "pgsql",
+        "jailmap-dialer": "dialer",
     }
 
     def __init__(

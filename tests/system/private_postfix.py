@@ -107,6 +107,10 @@ class Postfix:
             f"{kind} postfix-{kind}.so dict_{kind}_open mkmap_{kind}_open\n"
             for kind in ("cdb", "lmdb")
         ]
+        lines += [
+            f"{kind} postfix-{kind}.so dict_{kind}_open\n"
+            for kind in ("mysql", "pcre", "pgsql", "sqlite")
+        ]
         Workspace.write(self.config, "dynamicmaps.cf", "".join(lines))
         workspace().at_end(self.stop)
 

@@ -9,6 +9,7 @@ compare bytes.
 import fcntl
 import os
 import signal
+import select
 import socket
 import struct
 import termios
@@ -127,6 +128,12 @@ class Client:
             return struct.unpack("i", word)[0] == 0
 
         wait_for(empty, "the server to read what was sent")
+
+    def is_closed(self):
+        """Has the server closed the connection?"""
+        poll = select.poll()
+        poll.register(self.socket, 0)
+        return any(events & select.POLLHUP for _, events in poll.poll(0))
 
     def half_close(self):
         self.socket.shutdown(socket.SHUT_WR)

@@ -25,7 +25,9 @@ def collect(folder):
                 and issubclass(case, unittest.TestCase)
                 and case.__module__ == module.__name__
             ):
-                for method in [name for name in vars(case) if name.startswith("test_")]:
+                # With those of bases, such as tests that two kinds of servers have in common.
+                every = dict.fromkeys(name for base in case.__mro__[::-1] for name in vars(base))
+                for method in [name for name in every if name.startswith("test_")]:
                     name = (
                         module.__name__.removeprefix("test_") + "." + method.removeprefix("test_")
                     )

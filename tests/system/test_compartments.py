@@ -617,14 +617,17 @@ class PendingTest(LimitsCase):
         self.assertEqual(quick.lookup(USERS, "nss-user-1"), (OK, nameservice.user(1)))
         (agent,) = daemon.wait_roles("agent")
         for _ in range(2):
-            mark = daemon.mark()
             self.pause(agent)
             clients = []
-            while "max-pending" not in daemon.log(mark):
+            # Not by the log, which has few lines on what happens often.
+            while not clients or not clients[-1].is_closed():
                 self.assertLess(len(clients), 60)
                 clients.append(self.client(daemon))
-                clients[-1].send(o_lookup(USERS, "u" * 250_000, 64))
+                with contextlib.suppress(BrokenPipeError):
+                    clients[-1].send(o_lookup(USERS, "u" * 250_000, 64))
                 clients[-1].drained()
+                # The worker has dealt with that before this, which is in the file of users.
+                self.assertEqual(quick.lookup(USERS, "root")[0], OK)
             self.resume(agent)
             answered = 0
             for client in clients:

@@ -285,8 +285,11 @@ class JailTest(unittest.TestCase):
         }
         # The bridge, the programs that it may start, and what its namespace's first process watches.
         for name, programs in (
-            ("the jail", ("worker", "loader", "scribe", "census")),
-            ("agents", ("agent-nss", "reader")),
+            (
+                "the jail",
+                ("worker", "loader", "scribe", "census", "agent-pattern", "agent-sqlite", "agent-net"),
+            ),
+            ("agents", ("agent-nss", "agent-mysql", "agent-pgsql", "dialer", "reader")),
         ):
             files = {os.path.join(workspace().libexec, "jailmap-" + end): 1 for end in programs}
             pipe = {"pipe": 1} if ISOLATED else {}

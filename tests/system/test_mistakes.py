@@ -106,6 +106,78 @@ class MistakesTest(harness.Case):
             "an absolute one is expected",
         )
 
+    def test_answer_tables(self):
+        """Names of tables that other processes or other tables answer, and options that mean
+        nothing for a table."""
+        for table, message in (
+            (
+                "mysql:virt",
+                "its parameters would stand in main.cf, which is not read; a file with them, and "
+                "its absolute path behind the colon, is expected",
+            ),
+            (
+                "sqlite:/l.cf",
+                'names no database; database = "/PATH", the same as dbpath in /l.cf, is expected',
+            ),
+            (
+                "socketmap:localhost:25:map",
+                "what stands behind the colon is no server and its map; inet:HOST:PORT:MAP or "
+                "unix:/PATH:MAP is expected",
+            ),
+            ("tcp:25", "what stands behind the colon is no server; HOST:PORT is expected"),
+            (
+                "unionmap:hash:/t",
+                "what stands behind the colon is not one pair of braces; {...} with as many } as "
+                "{ is expected",
+            ),
+            (
+                "pipemap:{hash:/t, x}",
+                "a member is no TYPE:NAME; {TYPE:NAME, TYPE:NAME, ...} is expected",
+            ),
+            (
+                "randmap:{}",
+                "there is nothing in the braces; {VALUE, VALUE, ...} is expected",
+            ),
+            (
+                "unionmap:{hash:/t}",
+                'has the member "hash:/t", which is not declared; table "hash:/t" { } is expected',
+            ),
+            (
+                "ldap:/t",
+                "unknown table type; TYPE:NAME with one of these types is expected: hash, btree, "
+                "cdb, lmdb, texthash, inline, static, unix, cidr, regexp, pcre, sqlite, mysql, "
+                "pgsql, socketmap, tcp, environ, randmap, fail, unionmap, pipemap",
+            ),
+        ):
+            colon = "" if message.startswith(("names", "has")) else ":"
+            self.told(
+                self.listen + f'table "{table}" {{ }}\n', f':5:7: table "{table}"{colon} {message}'
+            )
+        members = ", ".join(["hash:/t"] * 65)
+        self.told(
+            self.listen + f'table "unionmap:{{{members}}}" {{ }}\n',
+            f':5:7: table "unionmap:{{{members}}}": there are more than 64 members, with those of '
+            "its members; 64 at most are expected",
+        )
+        self.told(
+            self.listen + 'table "hash:/t" { processes = 4 }\n',
+            ":5:19: processes means nothing for a table of type hash, which no agent answers; "
+            "leave it out",
+        )
+        self.told(
+            self.listen + 'table "pipemap:{hash:/t}" { reveal = existence }\n',
+            ":5:29: reveal means nothing for a table of type pipemap, whose members say what they "
+            "reveal; leave it out",
+        )
+        self.told(
+            self.listen + 'table "environ:x" { set = {"PATH"} }\n',
+            ':5:28: set: "PATH" is no entry; "NAME=VALUE" is expected',
+        )
+        self.told(
+            self.listen + 'table "environ:x" { set = {"A=1", "A=2"} }\n',
+            ":5:35: set names A twice; once is expected",
+        )
+
     def test_sockets(self):
         """Two listeners on one path, a path that is too long, and directories that are missing or
         that others can write."""

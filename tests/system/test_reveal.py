@@ -231,8 +231,13 @@ class KeysTest(LimitsCase):
         for byte in b"abcdefghijklmnopqrstuvwxyz":
             allowed[byte // 8] |= 1 << byte % 8
         with ours, theirs, link, far:
-            # As privsep/messages.h has them: type of table, fields, limit; name.
-            ours.send(struct.pack("=5I", SOURCE, 0, TYPE_PASSWD, 1 << 2, 4) + allowed + b"x")
+            # As privsep/messages.h has them: type of table, fields, limit, time; name.
+            ours.send(
+                struct.pack("=5I", SOURCE, 0, TYPE_PASSWD, 1 << 2, 4)
+                + allowed
+                + struct.pack("=I", 10)
+                + b"x"
+            )
             socket.send_fds(ours, [struct.pack("=3I", LINK, 0, 0)], [far.fileno()])
             link.settimeout(protocol.LIMIT)
             for key, answer in (
@@ -243,7 +248,7 @@ class KeysTest(LimitsCase):
                 (b"ROOT", (NOT_FOUND, b"")),  # here the class is these bytes
                 (b"root", (FOUND, b"::0::::")),
             ):
-                link.send(struct.pack("=2IQ", QUERY, 0, 7) + key)
+                link.send(struct.pack("=2IQ2I", QUERY, 0, 7, 0, 0) + key)
                 found = link.recv(4096)
                 self.assertEqual(struct.unpack("=2IQ", found[:16]), (ANSWER, 0, 7))
                 self.assertEqual((struct.unpack("=I", found[16:20])[0], found[24:]), answer, key)

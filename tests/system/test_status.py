@@ -18,6 +18,7 @@ import proc
 import protocol
 from harness import entries, workspace
 from protocol import DENY, NOKEY, OK, RETRY, o_lookup, reply
+from table_case import TableCase
 from waiting import wait_for
 
 ALICE, BOB, GROUP = 1, 2, 4711
@@ -173,6 +174,7 @@ class CountersTest(StatusCase):
         self.assertEqual(daemon.facts()["others"], {"hits": 0, "misses": 0, "errors": 0})
         (agent,) = daemon.facts()["agents"]
         self.assertEqual((agent["table"], [agent["pid"]]), (users, daemon.wait_roles("agent")))
+        self.assertEqual((agent["running"], agent["started"]), (1, 1))
 
     def test_times(self):
         """A lookup whose agent takes its time is in the histogram where it belongs: an answer that
@@ -260,6 +262,38 @@ class CountersTest(StatusCase):
         self.assertEqual(
             (facts["tables"][0]["state"], facts["workers"][0]["clients"]), ("current", 1)
         )
+
+
+class CrewsTest(TableCase):
+    """Tables that several agents answer, or workers alone."""
+
+    def test_crew(self):
+        """The agents of a table are counted in every form. With a source that cannot be read anew
+        the table is stale, and answers as before. A table without agents is a worker's."""
+        drawn = "randmap:{one}"
+        rules = f"pcre:{self.put('rules', '/^key$/ value' + chr(10))}"
+        daemon = self.jailmapd([(rules, {"processes": 3}), drawn])
+        client = self.client(daemon)
+        self.settle([client], rules, {"key": b"value"})
+        self.assertEqual(client.lookup(drawn, "key", 0)[0], OK)
+        wait_for(lambda: daemon.facts()["agents"][0]["running"] == 3, "three agents to run")
+        (agents,) = daemon.facts()["agents"]
+        self.assertEqual((agents["table"], agents["started"]), (rules, 3))
+        self.assertIn(agents["pid"], daemon.wait_roles("pattern", 3))
+        self.assertRegex(daemon.status()[1], rf"(?m)^{re.escape(rules)} +running .* 3 +3$")
+        samples = metrics(daemon.status("--prometheus")[1])
+        self.assertEqual(samples["jailmap_agents_running", (("table", rules),)], 3)
+        by = {table["name"]: table["answered-by"] for table in daemon.facts()["tables"]}
+        self.assertEqual(by, {rules: "agent", drawn: "worker"})
+        self.put("rules", "")
+
+        def table():
+            return next(one for one in daemon.facts()["tables"] if one["name"] == rules)
+
+        wait_for(lambda: table()["state"] != "current", "the empty file to be seen")
+        self.assertEqual((table()["state"], table()["generation"]), ("stale", 1))
+        self.assertIn("the file is empty", table()["why"])
+        self.assertEqual(client.lookup(rules, "key", 0), (OK, b"value"))
 
 
 class AskersTest(StatusCase):
@@ -413,12 +447,12 @@ class FormsTest(StatusCase):
         self.assertRegex(blocks[2][1], r"^root +0 .* 1/\d+ +1/\d+ +3 +0 +2 +1 +0 +0 +no$")
         self.assertRegex(
             blocks[3][1],
-            rf"^{re.escape(self.good)} +current +\d{{4}}-\S+ \S+ +1 +10 .* 3 +2 +1 +0 +\S+us +\S+us +"
+            rf"^{re.escape(self.good)} +current +\d{{4}}-\S+ \S+ +1 +10 .* 3 +2 +1 +0 +0 +\S+s +\S+s +"
             "image$",
         )
         (agent,) = self.daemon.wait_roles("agent")
         self.assertRegex(
-            blocks[4][1], rf"^unix:passwd\.byname +running +\d{{4}}-\S+ \S+ +{agent} +1$"
+            blocks[4][1], rf"^unix:passwd\.byname +running +\d{{4}}-\S+ \S+ +{agent} +1 +1$"
         )
 
     def test_json(self):

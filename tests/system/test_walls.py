@@ -18,11 +18,11 @@ NAMESPACES = ("a network", "an IPC", "a UTS", "a mount", "a process id")
 SAY = {
     "landlock": [
         r"the monitor lacks Landlock: ",
-        r"workers, loaders, the scribe and the census lack Landlock: ",
+        r"helpers in the jail lack Landlock: ",
     ],
     "namespaces": [
-        *(f"workers, loaders, the scribe and the census lack {kind} namespace: " for kind in NAMESPACES),
-        r"agents lack a process id namespace: ",
+        *(f"helpers in the jail lack {kind} namespace: " for kind in NAMESPACES),
+        r"helpers outside the jail lack a process id namespace: ",
     ],
 }
 USERS = "unix:passwd.byname"
