@@ -28,6 +28,7 @@ FILTER = "killed by its sandbox: forbidden system call"
 PLAIN = 524352
 # What the monitor may hold more than before an attempt, besides a descriptor for each child.
 SPARE_DESCRIPTORS, SPARE_MEMORY = 24, 8 << 20
+LINKS = 200  # of many tables to many workers
 _built = False
 
 
@@ -36,20 +37,23 @@ def build():
     global _built
     if not _built:
         command = ["make", "-s", "-C", REPOSITORY, "--no-print-directory", "attackers"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        with harness.building():
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             sys.exit(f"tests/sandbox/run: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
         _built = True
 
 
-def libexec(program, bare=False):
-    """A libexec-dir with the real programs, but for one; in `bare`, that does without its filter."""
+def libexec(program, bare=False, also=()):
+    """A libexec-dir with the real programs, but for one; in `bare`, that does without its filter.
+    also: others that are attackers, too, with their filters."""
     build()
     place = workspace().directory("libexec")
     for name in os.listdir(workspace().libexec):
         shutil.copy(os.path.join(workspace().libexec, name), os.path.join(place, name))
-    attacker = os.path.join(REPOSITORY, "build/attack", "bare" if bare else "", program)
-    shutil.copy(attacker, os.path.join(place, program))
+    for name, without in ((program, bare), *((other, False) for other in also)):
+        attacker = os.path.join(REPOSITORY, "build/attack", "bare" if without else "", name)
+        shutil.copy(attacker, os.path.join(place, name))
     return place
 
 
@@ -115,10 +119,16 @@ class Bystander(threading.Thread):
 class Arena:
     """One daemon with an attacker in it."""
 
-    def __init__(self, program=None, *, bare=False, tables=(), wrap=(), options=None):
+    def __init__(
+        self, program=None, *, bare=False, also=(), tables=(), wrap=(), options=None, uids=UIDS
+    ):
+        """tables: names, or (name, options), or a function of the arena's directory that gives them.
+        uids: how many attackers there can be."""
         place = workspace().directory("arena")
         self.directory = place
-        self.libexec = libexec(program, bare) if program else None
+        if callable(tables):
+            tables = tables(place)
+        self.libexec = libexec(program, bare, also) if program else None
         self.mailbox = Mailbox(self.libexec) if program == "jailmap-launcher" else None
         self.tables = {}
         for name, text in {
@@ -130,7 +140,9 @@ class Arena:
             self.tables[name] = f"hash:{os.path.join(place, name)}"
         self.table = self.tables["attacker"]
         names = [table[0] if isinstance(table, tuple) else table for table in tables]
-        allow = {str(FIRST + number): [self.table, *names] for number in range(UIDS)}
+        self.names = names
+        self.spare = SPARE_DESCRIPTORS + (LINKS if len(names) > 2 else 0)
+        allow = {str(FIRST + number): [self.table, *names] for number in range(uids)}
         allow[str(BYSTANDER)] = [self.tables["bystander"]]
         allow[str(VICTIM)] = [self.tables["victim"]]
         self.daemon = harness.Jailmapd(
@@ -165,7 +177,7 @@ class Arena:
             memory, descriptors = self.signs()
             return (
                 memory <= self.before[0] + SPARE_MEMORY
-                and descriptors <= self.before[1] + SPARE_DESCRIPTORS
+                and descriptors <= self.before[1] + self.spare
             )
 
         wait_for(settled, lambda: f"the monitor to hold no more than {self.before}: {self.signs()}")

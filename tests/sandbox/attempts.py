@@ -172,10 +172,20 @@ SYSTEM = [
     Attempt("duplicate", "duplicate", "duplicates a descriptor", None, None),
 ]
 
+# One or two for each part of a filter that kills by default, for programs that have it from the same
+# parts as another, in which all of them are tried.
+FEW = (
+    "open_", "create_", "remove_", "kill_monitor", "trace_monitor", "write_monitor", "signal_by_",
+    "execute", "fork", "clone_", "become_root", "filter_off", "change_root", "mount", "connect_",
+    "bind_", "accept_", "socket_", "bpf", "i386", "x32", "memory_file", "code_", "outlive_",
+    "duplicate",
+)  # fmt: skip
+
 GIFTS = {"enter_directory", "open_below_directory"}
 OPENAT = ("open_read", "open_write", "open_create", "open_temporary", "open_above", "proc_", "image_open", "source_open")
 
-# Where a filter answers with an error, or where the wall that is met first is another.
+# Where a filter answers with an error, or where the wall that is met first is another. In all others
+# that are jailed, all is killed, and what comes by the 32-bit way crashes.
 FILTERED = {
     "worker": {
         "map_image_writable": KILLED | {"EACCES"},
@@ -187,9 +197,42 @@ FILTERED = {
         "write_source": {"EBADF"},
         "i386": CRASH,
     },
-    "scribe": {"i386": CRASH},
-    "census": {"i386": CRASH},
 }
+
+
+# Programs that may do what a list does not forbid, and run outside the jail.
+OUTSIDE = ("agent", "reader", "dialer")
+# Agents of databases: outside, too, but with a list of what they may do. Opening to read is in it,
+# and then Landlock answers.
+SQL = ("mysql", "pgsql")
+READS = {"open_passwd", "open_shadow", "open_socket_directory", "open_notes", "open_root", "open_above", "proc_monitor_descriptors"}
+UNREADABLE = {"EACCES"}
+# Walls of the dialer, with its filter and without, that the name service agent does not have.
+DIALER = {
+    "connect_inet": (UNREADABLE, UNREADABLE),
+    "listen_held": (KILLED, None),
+    "accept_held": (KILLED, None),
+    "socket_packet": (KILLED, {"EPERM"}),
+    "execute": (KILLED, UNREADABLE),
+    "execute_itself": (KILLED, UNREADABLE),
+}
+SQL_BARE = {
+    **dict.fromkeys(READS, UNREADABLE),
+    "connect_inet": UNREADABLE,
+    "connect_abstract": {"EPERM"},
+    "execute": UNREADABLE,
+    "execute_itself": UNREADABLE,
+}
+
+
+def stops_sql(attempt, bare):
+    """The same of an agent of a database; without its filter, the launcher's is still there."""
+    if bare:
+        allowed = SQL_BARE.get(attempt.name, attempt.bare_agent)
+        return allowed | KILLED if allowed else None
+    if attempt.name in READS:
+        return KILLED | UNREADABLE
+    return CRASH if attempt.name == "i386" else KILLED
 
 
 def stops(attempt, program, bare):
@@ -198,13 +241,17 @@ def stops(attempt, program, bare):
         return None
     if attempt.order in GIFTS:  # since Linux 6.16 a worker need not take what it did not ask for
         return (attempt.bare if bare else set()) | KILLED | {"EPERM"}
-    if program in ("agent", "reader"):
+    if program in SQL:
+        return stops_sql(attempt, bare)
+    if program == "dialer" and attempt.name in DIALER:
+        return DIALER[attempt.name][bare]
+    if program in OUTSIDE:
         if bare:  # the launcher's filter is still there
             return attempt.bare_agent | KILLED if attempt.bare_agent else None
         return attempt.agent or None
     if bare:
         return attempt.bare | KILLED if attempt.bare else None
-    return FILTERED[program].get(attempt.name, KILLED)
+    return FILTERED.get(program, {"i386": CRASH}).get(attempt.name, KILLED)
 
 
 def fill(attempt, words):

@@ -117,21 +117,22 @@ def words_for(place, known, sibling):
     }
 
 
-def add_system_tests(program, who, bare):
+def add_system_tests(program, who, bare, prefix="", few=False):
     """A class decorator: one test for each system attempt there is for the program. The class has
-    attempt(order) -> outcome, and what happens around it."""
+    attempt(order) -> outcome, and what happens around it. prefix: of the names of the tests, where
+    a file has those of several programs. few: those of attempts.FEW alone."""
 
     def decorate(case):
         for one in attempts.SYSTEM:
             allowed = attempts.stops(one, program, bare)
-            if allowed is None:
+            if allowed is None or few and not one.name.startswith(attempts.FEW):
                 continue
 
             def test(self, one=one, allowed=allowed):
                 self.stopped(self.attempt(one), allowed)
 
             test.__doc__ = f"{who} {one.does}; stopped by {' or '.join(sorted(allowed))}."
-            test.__name__ = f"test_{'bare_' if bare else ''}{one.name}"
+            test.__name__ = f"test_{prefix}{'bare_' if bare else ''}{one.name}"
             setattr(case, test.__name__, test)
         return case
 

@@ -13,7 +13,7 @@
 
 #include "server/image.h"
 #include "server/loader/source.h"
-#include "server/loader/text.h"
+#include "server/text.h"
 #include "tests/sandbox/bridge_attempts.h"
 
 #define LOOP_SLOTS (4u << 20)

@@ -147,6 +147,28 @@ class LiesTest(AgentCase):
 
         self.outcome = self.order("event 6 1", look)
 
+    def test_cannot(self):
+        """An agent tells that there are no answers for single keys, without end; the monitor ends it
+        after few lines, and the table is not said to have failed."""
+
+        def look(place, pid, mark, client, table):
+            self.assertIn(client.call(b"")[0], (OK, RETRY))
+            how = self.death(place, pid, mark)
+            self.assertLess(len(place.daemon.log(mark).splitlines()), 60)
+            self.assertNotIn(f'table "{table}" failed', place.daemon.log(mark))
+            return how
+
+        self.outcome = "ended by the monitor: " + self.order("event 9 1000000", look)
+        self.assertIn("floods the monitor", self.outcome)
+
+    def test_loaded_again(self):
+        """An agent says a second time that it has read its source; the monitor ends it."""
+        self.ended("malformed 9", "speaks of its source again")
+
+    def test_failed_after_all(self):
+        """An agent that has read its source says that it could not; the monitor ends it."""
+        self.ended("malformed 10", "speaks of its source again")
+
     def test_answers_unasked(self):
         """An agent answers what nobody has asked, with every status; nobody gets that, and what was
         asked is answered."""
@@ -204,7 +226,7 @@ def add_messages():
 
 
 def add_kinds():
-    for kind in (0, 1, 2, 5, 9, 255):
+    for kind in (0, 1, 2, 5, 10, 255):
 
         def test(self, kind=kind):
             self.ended(f"event {kind} 1", "reports an event that it cannot have")

@@ -229,11 +229,11 @@ WALLS = {
         ["system reveal.of_a_name_service"],
     ),
     "limits of keys, in the worker": (
-        line("server/worker/session.c", "table->limited && !key_limit_passes(&table->limit, key)", "false"),
+        line("server/worker/lookup.c", "table->limited && !key_limit_passes(&table->limit, key)", "false"),
         ["system reveal.the_agent_is_not_asked"],
     ),
     "limits of keys, in the agent": (
-        line("server/agent/agent.c", "key_limit_passes(&source.limit, key) ?", "true ?"),
+        line("server/agent/agent.c", "if (key_limit_passes(&source.limit, query_key))", "if (true)"),
         ["system reveal.the_agent_keeps_to_the_limit"],
     ),
     "limits of keys, in the loader": (
@@ -253,7 +253,7 @@ WALLS = {
         ["system faults.half_written", "system loader_limits.locked_hash"],
     ),
     "writers are waited for: lease": (
-        line(TABLES, "} else if (!is_settled(t)) {", "} else if (false) {"),
+        line(TABLES, "} else if (!is_settled(t, INPUT_SOURCE) || !is_settled(t, INPUT_DATABASE)) {", "} else if (false) {"),
         ["system reload.slow_editor"],
     ),
     "time of a load": (
@@ -301,7 +301,7 @@ WALLS = {
         ["system reveal.places_of_a_user_with_groups"],
     ),
     "denial": (
-        line("policy/decide.c", "policy->allows[i].tables[*table] && speaks_of", "speaks_of"),
+        line("policy/decide.c", "policy->allows[i].tables[table] && speaks_of", "speaks_of"),
         ["unit", "system jail.denied_table_stays_out"],
     ),
     "lines of a log are one": (
@@ -320,8 +320,40 @@ WALLS = {
         ["system compartments", "system limits"],
     ),
     "pending bytes": (
-        line("server/worker/session.c", "if (pending + more <= session_limits.max_pending)", "if (true)"),
+        line("server/worker/session.c", "if (pending + more <= session_limits.max_pending) {", "if (true) {"),
         ["system compartments.half_requests"],
+    ),
+    "pending bytes, of composites": (
+        line("server/worker/lookup.c", "!session_keep(session, first + value.len)", "false"),
+        ["system links.bounded"],
+    ),
+    "agents answer for their own table": (
+        line("server/worker/answer.c", "s->held_table != table)", "false)"),
+        ["system links.not_another_tables"],
+    ),
+    "queue of a table": (
+        line("server/worker/tables.c", "if (table->use.queue > 0 &&", "if (false &&"),
+        ["system links.queue"],
+    ),
+    "what is kept goes with the table": (
+        line("server/worker/tables.c", "drop_cache(table);\n    if (!(table->answered_by", "if (!(table->answered_by"),
+        ["system links.dropped"],
+    ),
+    "what a member said goes with it": (
+        line("server/worker/answer.c", "memo_drop(&s->memo); /* what a table said", "/* what a table said"),
+        ["system links.recalled"],
+    ),
+    "one crew finishes at a time": (
+        line("privsep/agents.c", "    free_crew(p->old, NULL);\n    p->old = crew;", "    p->old = crew;"),
+        ["system crews.changed_all_the_time"],
+    ),
+    "an agent reads what its crew has read": (
+        line("privsep/agents.c", "if (crew->files[i] >= 0 && !fingerprint_unwritten(&crew->seen[i], &now))", "(void)now;\n        if (false)"),
+        ["system crews.killed_while_written"],
+    ),
+    "a database is asked for by its own name": (
+        line("privsep/tables.c", "return PRIV_FOLLOW | PRIV_REAL_NAME;", "return PRIV_FOLLOW;"),
+        ["system crews.link_to_a_database"],
     ),
     "sockets have the mode of their section": (
         line("privsep/listen.c", "mask = umask(0777 & ~conf->mode);", "mask = umask(0);"),
@@ -359,7 +391,7 @@ WALLS = {
     ),
     "agents write nothing (Landlock and filter)": (
         [
-            ("server/agent/agent.c", "landlock_enter(&all, 1, LANDLOCK_NO_SIGNALS)", "0"),
+            ("server/agent/nss.c", "landlock_enter(&all, 1, LANDLOCK_NO_SIGNALS)", "0"),
             (DENIED, '    {SCMP_SYS(openat), REFUSE(EACCES), 1, FLAG(2, O_CREAT), "making files"},\n', ""),
             (DENIED, '    {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_WRONLY), "opening for writing"},\n', ""),
             (DENIED, '    {SCMP_SYS(openat), REFUSE(EACCES), 1, ACCESS(2, O_RDWR), "opening for writing"},\n', ""),
@@ -477,7 +509,7 @@ WALLS = {
         ["system reload_policy.added"],
     ),
     "a table of another reveal is another": (
-        line("policy/adopt.c", "if (a->reveal != b->reveal || ", "if ("),
+        line("policy/adopt.c", "a->reveal != b->reveal || ", ""),
         ["unit", "system reload_policy.reveal_changed"],
     ),
     "a place is free only when nothing is there": (
@@ -530,8 +562,8 @@ WALLS = {
         ["sandbox worker.approved_is_denied"],
     ),
     "links are not lost again and again": (
-        line(GRANTS, "> RELINKS_MOST) {", "> 1000000) {"),
-        ["sandbox worker.links_lost"],
+        line(GRANTS, "(uint64_t)AGAIN_MS << g->relinks", "(uint64_t)AGAIN_MS"),
+        ["sandbox agents_jailed.links_lost"],
     ),
     "what is handed back is what it was": (
         line(CLIENTS, "!is_same(&client, &w->clients[number])", "false"),
@@ -552,6 +584,84 @@ WALLS = {
     "a walk in an image has an end": (
         line("server/image.c", " && next > pos"),
         ["unit"],
+    ),
+    # ---- agents of tables, and dialers ----
+    **{
+        f"filter of the agent: {name}": (
+            line(f"privsep/profile_{file}.c", f'"jailmap-agent-{name}", SCMP_ACT_KILL_PROCESS',
+                 f'"jailmap-agent-{name}", SCMP_ACT_LOG'),
+            [f"sandbox agents_{tests}.{name}_[fk]*"],
+        )
+        for name, file, tests in (
+            ("pattern", "pattern", "jailed"),
+            ("sqlite", "sqlite", "jailed"),
+            ("net", "net", "jailed"),
+            ("mysql", "sql", "sql"),
+            ("pgsql", "sql", "sql"),
+        )
+    },
+    "filter of the dialer": (
+        unfiltered("server/dialer/dialer.c", "profile_dialer"),
+        ["sandbox dialer.execute*"],
+    ),
+    "Landlock of the dialer: files": (
+        line("server/dialer/dialer.c", "    landlock_enter(&all, 1, LANDLOCK_NO_SIGNALS);\n"),
+        ["sandbox dialer.bare_execute*"],
+    ),
+    "Landlock of the dialer: ports": (
+        line("server/dialer/dialer.c", "landlock_ports(ports, n) != 0", "false"),
+        ["sandbox dialer.connect_inet", "sandbox dialer.name_server", "sandbox dialer.bind"],
+    ),
+    "the dialer has no protocol that Landlock does not see": (
+        line(DENIED, "{SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0)}", "{SCMP_A0(SCMP_CMP_GT, 1000, 0)}"),
+        ["sandbox dialer.smc", "sandbox dialer.vsock"],
+    ),
+    "hosts are told once": (
+        line("privsep/messages.h",
+             "X(HOSTS, 30, ROLE_AGENT, ROLE_DIALER, msg_hosts, BRIDGE_NAME_MAX, 0, STATE_BEGIN)",
+             "X(HOSTS, 30, ROLE_AGENT, ROLE_DIALER, msg_hosts, BRIDGE_NAME_MAX, 0, STATE_BEGIN | STATE_SERVE)"),
+        ["sandbox agents_jailed.net_new_hosts"],
+    ),
+    "hosts are those that were told": (
+        line("server/dialer/dialer.c", "dial->host >= hosts.count || "),
+        ["sandbox agents_jailed.net_*host*"],
+    ),
+    "a connection has its time": (
+        line("server/dialer/dialer.c", " || dial->timeout > TIMEOUT_MAX"),
+        ["sandbox agents_jailed.net_endless"],
+    ),
+    "the end of a dialer is told": (
+        line("privsep/agents.c", "if (how != NULL && may_log(p))", "if (false)"),
+        ["sandbox dialer.killed"],
+    ),
+    "Landlock of database agents: files": (
+        line("server/agent/sql/sql_files.c", "good = landlock_enter(", "good = true || landlock_enter("),
+        ["sandbox agents_sql.*_others_file"],
+    ),
+    "Landlock of database agents: network": (
+        line("server/agent/sql/sql_files.c", "LANDLOCK_NO_TCP | "),
+        ["sandbox agents_sql.*_bare_connect_inet"],
+    ),
+    "an SQLite agent locks nothing": (
+        line("privsep/profile_sqlite.c", "SCMP_A1(SCMP_CMP_EQ, F_GETLK, 0)", "SCMP_A1(SCMP_CMP_GE, 0, 0)"),
+        ["sandbox agents_jailed.sqlite_l*"],
+    ),
+    "an agent speaks of its source once": (
+        line("privsep/agents.c", "if (!a->unheard) {", "if (false) {"),
+        ["sandbox agent.loaded_again", "sandbox agent.failed_after_all"],
+    ),
+    "events of agents": (
+        line("privsep/agents.c", 'child_end(a->child, "it reports an event that it cannot have");', ";"),
+        ["sandbox agent.event_10", "sandbox agent.event_0"],
+    ),
+    "a composite is approved with its members": (
+        line("policy/decide.c", "if (!is_approved(policy, peer, t->members[i]))", "if (false)"),
+        ["unit", "system composites.approvals_of_members"],
+    ),
+    "clients may refuse what anybody may answer": (
+        line("server/worker/lookup.c",
+             "((table->features & FEATURE_UNAUTH) && (l->flags & PM_FLAG_NO_UNAUTH))", "false"),
+        ["system netmaps.no_unauth"],
     ),
     "jailmap sandbox tells": (
         line("ctl/sandbox.c", "    if (page->count == 0) {\n        fprintf", "    if (true) {\n        fprintf"),
