@@ -84,8 +84,19 @@ def process_tree(pid):
     return tree
 
 
+def threads_of(pid):
+    """The threads of a process and of all its descendants."""
+    threads = []
+    for one in process_tree(pid):
+        try:
+            threads += [int(name) for name in os.listdir(f"/proc/{one}/task")]
+        except FileNotFoundError:
+            pass
+    return threads
+
+
 def cpu_seconds(pid):
-    """CPU that a single-threaded process has used; 0 if it is gone."""
+    """CPU that a thread, or a single-threaded process, has used; 0 if it is gone."""
     try:
         with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
             return int(file.read().split()[0]) / 1e9
@@ -129,10 +140,10 @@ class Server:
         return usage
 
     def place(self, cpus):
-        """Puts the server on these CPUs; children that it starts later inherit them."""
-        for pid in process_tree(self.process.pid):
+        """Puts the server on these CPUs; what it starts later inherits them."""
+        for thread in threads_of(self.process.pid):
             try:
-                os.sched_setaffinity(pid, cpus)
+                os.sched_setaffinity(thread, cpus)
             except ProcessLookupError:
                 pass
 
@@ -308,9 +319,9 @@ class Bystanders:
             spent += usage.ru_utime + usage.ru_stime
         return spent
 
-    def share(self):
-        """Of all CPU time since the beginning, 0 to 1."""
-        others = self.machine_busy() - self.busy - (self.own_cpu() - self.own)
+    def share(self, more=0.0):
+        """Of all CPU time since the beginning, 0 to 1. `more`: CPU seconds that are ours, too."""
+        others = self.machine_busy() - self.busy - (self.own_cpu() - self.own) - more
         return max(0.0, others / (time.monotonic() - self.began) / os.cpu_count())
 
 

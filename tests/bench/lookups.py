@@ -151,8 +151,11 @@ def verify(bench, servers, workloads, everywhere):
     return failures
 
 
-def measure_all(bench, servers, points, plan):
-    """Repetition by repetition, point by point, server by server: A B C A B C ..."""
+def measure_all(bench, servers, points, plan, one=measure):
+    """Repetition by repetition, point by point, server by server: A B C A B C ...
+
+    `one` makes a measurement, and its report has at least what that of measure() has.
+    """
     results = {}
     failures = []
     work = [
@@ -166,7 +169,7 @@ def measure_all(bench, servers, points, plan):
     for point, server in work:
         where = "one CPU" if point.placement == "one" else "free"
         progress.step(f"{server.name}, {point.workload.name}, {point.connections} conns, {where}")
-        result = measure(bench, server, point, plan)
+        result = one(bench, server, point, plan)
         results.setdefault((point, server.name), []).append(result)
         if result["errors"]:
             failures.append(describe_errors(server, point.title(), result))
@@ -213,10 +216,16 @@ def count_system_calls(bench, servers, workloads, everywhere):
 # ---- reporting -----------------------------------------------------------------------------------
 
 
-def ratio(results, others):
-    """The median of the ratios of throughput within each repetition."""
+def ratios(results, others):
+    """The ratios of throughput within each repetition."""
     pairs = [(a["lookups_per_s"], b["lookups_per_s"]) for a, b in zip(results, others)]
-    return statistics.median(a / b for a, b in pairs if b > 0) if pairs else None
+    return [a / b for a, b in pairs if b > 0]
+
+
+def ratio(results, others):
+    """Their median, or None."""
+    found = ratios(results, others)
+    return statistics.median(found) if found else None
 
 
 def summarise(points, names, results):

@@ -1,4 +1,4 @@
-"""SVG and PNG plots of the part that measures hash and passwd in depth, with gnuplot.
+"""SVG and PNG plots of the parts that measure many numbers of connections, with gnuplot.
 
 Runs inside tests/bench/run; it writes to build/bench and reads nothing but rows.
 """
@@ -22,7 +22,7 @@ set style line 2 lc rgb "#0060ad" lw 2 pt 7
 set style line 3 lc rgb "#dd5500" lw 2 pt 7
 set terminal {terminal}
 set output "{output}"
-set multiplot layout 2,2 title "{title}"
+set multiplot layout {lines},2 title "{title}"
 {panels}
 unset multiplot
 """
@@ -67,7 +67,7 @@ def plot_panel(workload, quantity, names, placement, rows):
     if not curves:
         return ""
     axis = (
-        'unset logscale y\nset ylabel "lookups a second"\nset yrange [0:*]\nset format y "%.0s%c"'
+        'unset logscale y\nset ylabel "lookups a second"\nset yrange [0:*]\nset format y "%.1s%c"'
         if quantity == "throughput"
         else 'set logscale y\nset ylabel "microseconds"\nset yrange [*:*]\nset format y "%g"'
     )
@@ -75,21 +75,24 @@ def plot_panel(workload, quantity, names, placement, rows):
     return "\n".join(text)
 
 
-def draw(bench, workloads, placements, names, connections, rows):
+def draw(bench, workloads, placements, names, connections, rows, prefix=""):
     """SVG and PNG plots with gnuplot; returns the files made, or says why there are none."""
     if shutil.which("gnuplot") is None:
         return ["no plots: gnuplot is not installed"]
     made = []
+    lines = max(1, (len(workloads) + 1) // 2)
+    height = 425 * lines
     tics = ", ".join(f'"{c}" {c}' for c in connections)
     for quantity in ("throughput", "latency"):
         for placement in placements:
             panels = [plot_panel(w, quantity, names, placement, rows) for w in workloads]
             for ending, terminal in (
-                ("svg", 'svg size 1100,850 font "sans,12" background "white"'),
-                ("png", 'pngcairo size 1100,850 font "sans,10"'),
+                ("svg", f'svg size 1100,{height} font "sans,12" background "white"'),
+                ("png", f'pngcairo size 1100,{height} font "sans,10"'),
             ):
-                output = os.path.join(OUT, f"{quantity}-{placement}.{ending}")
+                output = os.path.join(OUT, f"{prefix}{quantity}-{placement}.{ending}")
                 script = PLOT.format(
+                    lines=lines,
                     tics=tics,
                     terminal=terminal,
                     output=output,

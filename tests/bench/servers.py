@@ -77,9 +77,11 @@ def make_table(bench, table, text):
         bench.must_run(postmap_argv(bench, table))
 
 
-def prepare(bench):
-    """The configuration that postmap runs with, and jailmapd's programs."""
+def prepare(bench, names):
+    """The configuration that postmap runs with, and jailmapd's programs if it is measured."""
     write_file(bench.path("maps", "main.cf"), "compatibility_level = 3.6\n")
+    if "jailmapd" not in names:
+        return
     bench.must_run(
         ["make", "-s", "-C", ROOT, "install", f"prefix={bench.path('usr')}"]
         + [f"sysconfdir={bench.path('etc')}"]
@@ -136,10 +138,11 @@ def start_proxymap(bench, name, tables, wrapper=()):
 # ---- jailmapd ------------------------------------------------------------------------------------
 
 
-def start_jailmapd(bench, name, tables, listen="", wrapper=()):
+def start_jailmapd(bench, name, tables, listen="", wrapper=(), options=""):
+    """`listen` and `options` are lines for the sections of the socket and of each table."""
     path = bench.path(name, "socket")
     configuration = bench.path(name, "jailmapd.conf")
-    sections = "".join(f'table "{table}" {{ }}\n' for table in tables)
+    sections = "".join(f'table "{table}" {{ {options} }}\n' for table in tables)
     write_file(
         configuration,
         f"""user = "nobody"
