@@ -36,23 +36,26 @@
 #include "privsep/tables.h"
 #include "privsep/watch.h"
 
-#define MEGABYTE      (UINT64_C(1) << 20)
-#define FIRST_MS      3000 /* a table that takes longer at start answers RETRY meanwhile */
-#define TORN_MOST     3    /* loads in a row that a writer may spoil before it is said */
-#define IMAGE_MIN_MB  64
-#define IMAGE_MAX_MB  4095
-#define IMAGE_RATIO   16    /* an image may be larger than its source, but not by much */
-#define LOCK_LOOK_MS  10    /* while a writer has the source locked, or open */
-#define SETTLED_MS    1000  /* since the last change, if a writer may keep it open */
-#define REST          2     /* times as long as a load took, until the next */
-#define REST_MIN_MS   1000  /* for a database, which a program may write all the time */
-#define QUIET_MS      20    /* after an event, before the source is looked at */
-#define QUIET_MOST_MS 200   /* however long events go on */
-#define LOOK_MS       5000  /* for what causes no event */
-#define RETRY_MS      10000 /* a failed load is tried again, changed or not */
-#define RETIRE_MS     1000  /* after workers let go of an image, its memory is freed here */
-#define NSSWITCH      "/etc/nsswitch.conf"
-#define SEALS         (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
+#define MEGABYTE          (UINT64_C(1) << 20)
+#define FIRST_MS          3000 /* a table that takes longer at start answers RETRY meanwhile */
+#define TORN_MOST         3    /* loads in a row that a writer may spoil before it is said */
+#define IMAGE_MIN_MB      64
+#define IMAGE_MAX_MB      4095
+#define IMAGE_RATIO       16    /* an image may be larger than its source, but not by much */
+#define LOCK_LOOK_MS      10    /* while a writer has the source locked, or open */
+#define SETTLED_MS        1000  /* since the last change, if a writer may keep it open */
+#define REST              2     /* times as long as a load took, until the next */
+#define REST_MIN_MS       1000  /* for a database, which a program may write all the time */
+#define QUIET_MS          20    /* after an event, before the source is looked at */
+#define QUIET_MOST_MS     200   /* however long events go on */
+#define LOOK_MS           5000  /* for what causes no event */
+#define RETRY_MS          10000 /* a failed load is tried again, changed or not */
+#define RETIRE_MS         1000  /* after workers let go of an image, its memory is freed here */
+#define NSSWITCH          "/etc/nsswitch.conf"
+#define SQLITE_RESERVED   0x40000001 /* see lock_as_sqlite() */
+#define SQLITE_SHARED     0x40000002
+#define SQLITE_SHARED_LEN 510
+#define SEALS             (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
 struct input {
     const char *path;        /* NULL: the table has no such input */
@@ -621,17 +624,38 @@ static bool is_settled(const struct mtable *t, enum bridge_input input)
     return !sure && (age < 0 || age > SETTLED_MS);
 }
 
+/* False: somebody else has it. */
+static bool lock_range(int fd, short type, off_t start, off_t len)
+{
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+
+    return fcntl(fd, F_OFD_SETLK, &range) == 0 || (errno != EAGAIN && errno != EACCES);
+}
+
+/*
+ * As a reader of SQLite's, whose file format names these bytes; and not while somebody writes, who
+ * has the reserved one. That is looked at and let go: to others it would mean that an interrupted
+ * transaction still goes on, and they would not roll it back.
+ */
+static bool lock_as_sqlite(int fd)
+{
+    bool good = lock_range(fd, F_RDLCK, SQLITE_RESERVED, 1) &&
+                lock_range(fd, F_RDLCK, SQLITE_SHARED, SQLITE_SHARED_LEN);
+
+    lock_range(fd, F_UNLCK, SQLITE_RESERVED, 1);
+    return good;
+}
+
 /* Takes the lock that writers honour, without waiting. It goes with the last descriptor. */
 static bool lock_shared(const struct mtable *t)
 {
-    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     int fd = t->inputs[locked_input(t)].fd;
 
     switch (t->conf->type->lock) {
     case TABLE_LOCK_FLOCK: /* postmap(1) on Berkeley DB */
         return flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-    case TABLE_LOCK_RECORD: /* and on LMDB; and SQLite, on parts of the file */
-        return fcntl(fd, F_OFD_SETLK, &whole) == 0 || (errno != EAGAIN && errno != EACCES);
+    case TABLE_LOCK_RECORD: /* and on LMDB */
+        return t->conf->database != NULL ? lock_as_sqlite(fd) : lock_range(fd, F_RDLCK, 0, 0);
     case TABLE_LOCK_NONE:
         break;
     }

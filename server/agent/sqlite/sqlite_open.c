@@ -31,6 +31,7 @@
 #define CHANGES       24 /* four bytes that every transaction changes */
 #define ROLLBACK      1
 #define WAL_MODE      2
+#define RESERVED      0x40000001 /* a writer has it from the beginning of its transaction */
 #define SHARED_FIRST  0x40000002 /* bytes that a writer locks before it writes */
 #define SHARED_SIZE   510
 
@@ -164,9 +165,18 @@ static enum wal_read read_log(void *arg, void *to, size_t len, uint64_t at)
     return errno == EAGAIN ? WAL_ENDS : WAL_ERROR;
 }
 
-/* Is there a transaction to roll back? None runs: the monitor holds a lock that no writer can have
- * at the same time. Whoever has ended one leaves no such beginning. */
-static bool check_journal(int fd, char *why, size_t len)
+/* Has somebody locked these bytes to write? */
+static bool is_locked(int fd, off_t start, off_t len)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+
+    return fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
+}
+
+/* Is there a transaction to roll back? One that runs has its byte locked, and has changed nothing
+ * in the database yet: the monitor holds the lock that it needs for that. Whoever has ended one
+ * leaves no such beginning. */
+static bool check_journal(int database, int fd, char *why, size_t len)
 {
     static const unsigned char magic[] = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
     unsigned char found[sizeof magic] = {0};
@@ -175,21 +185,12 @@ static bool check_journal(int fd, char *why, size_t len)
         snprintf(why, len, "has a -journal file that cannot be read: %s", strerror(errno));
         return false;
     }
-    if (memcmp(found, magic, sizeof magic) != 0)
+    if (memcmp(found, magic, sizeof magic) != 0 || is_locked(database, RESERVED, 1))
         return true;
     snprintf(why, len,
              "has a -journal file, so a transaction was interrupted; open the database with "
              "sqlite3(1) once, which rolls it back");
     return false;
-}
-
-/* A writer has it, and is writing. */
-static bool is_locked(int fd)
-{
-    struct flock lock = {
-        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SHARED_FIRST, .l_len = SHARED_SIZE};
-
-    return fcntl(fd, F_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
 /* Has it been as it is now since `before`, when its first bytes were read? */
@@ -255,7 +256,7 @@ static enum outcome read_once(const struct agent_source *source, struct wal *wal
     enum outcome outcome;
     struct stat before;
 
-    if (is_locked(fd))
+    if (is_locked(fd, SHARED_FIRST, SHARED_SIZE))
         return TRY_AGAIN;
     if (fstat(fd, &before) != 0) {
         snprintf(why, len, "cannot be read: %s", strerror(errno));
@@ -266,12 +267,12 @@ static enum outcome read_once(const struct agent_source *source, struct wal *wal
                  (long long)before.st_size);
         return FAILED;
     }
-    if (!check_journal(source->journal, why, len) || !wal_scan(wal, why, len))
+    if (!check_journal(fd, source->journal, why, len) || !wal_scan(wal, why, len))
         return FAILED;
     outcome = read_file(fd, before.st_size, wal, image, why, len);
     if (outcome != READ)
         return outcome;
-    if (!is_same(fd, &before, image->bytes) || is_locked(fd))
+    if (!is_same(fd, &before, image->bytes) || is_locked(fd, SHARED_FIRST, SHARED_SIZE))
         return TRY_AGAIN;
     return add_log(wal, image, why, len);
 }
