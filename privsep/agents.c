@@ -200,6 +200,8 @@ static void begin_serving(struct agent *a)
         grants_link(p->index, a->child);
         return;
     }
+    if (p->trouble[0] != '\0' && may_log(p))
+        log_line(LOG_INFO, "table \"%s\" has an agent again", p->conf->name);
     set_trouble(p, "");
     p->version++;
     clients_table_changed(p->index);

@@ -191,6 +191,21 @@ class PoolTest(TableCase):
             self.assertEqual(asker.finish(), [])
             self.assertEqual(asker.reconnects, 0)
 
+    def test_only_agent_killed(self):
+        """The only agent of a table is killed: the log says that once, and once that there is one
+        again."""
+        daemon = self.serve(processes=1)
+        clients = self.clients(daemon, 5)
+        self.settle(clients, self.name, {"x": b"<x>"})
+        mark = daemon.mark()
+        (agent,) = self.pool(daemon, "net", 1)
+        harness.kill(agent)
+        daemon.wait_log(rf'table "{re.escape(self.name)}" has an agent again', mark)
+        self.settle(clients, self.name, {"x": b"<x>"})
+        log = daemon.log(mark)
+        self.assertEqual(log.count(f"agent pid {agent} for table"), 1, log)
+        self.assertEqual(log.count("has an agent again"), 1, log)
+
     def test_agent_killed_with_a_query(self):
         """An agent that dies with a query in hand costs that query, and those behind it are
         answered by the others."""
