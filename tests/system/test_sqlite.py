@@ -268,6 +268,30 @@ class SqliteTest(TableCase):
             self.settle(clients, self.table, mended, before=[(OK, ROWS["key0"])])
             daemon.stop()
 
+    def is_locked(self):
+        """Has somebody a lock on the database that goes with a descriptor?"""
+        inode = os.stat(self.database).st_ino
+        return re.search(rf"OFDLCK .*:{inode} ", proc.read("/proc/locks")) is not None
+
+    def test_lock_of_a_reader(self):
+        """While the monitor has the database locked, a transaction that was interrupted does not look
+        to others as if it went on: they do not read what it left."""
+        daemon = self.serve()
+        clients = self.clients(daemon, 5)
+        self.settle(clients, self.table, ROWS)
+        launcher = daemon.launchers()["jail"]
+        self.pause(launcher)  # no agent can begin to read, so the lock is there until it goes on
+        self.interrupt()
+        wait_for(self.is_locked, "the monitor to lock the database")
+        other = sqlite3.connect(self.database, timeout=0.1)
+        with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+            other.execute("SELECT * FROM t").fetchall()
+        other.close()
+        self.let_go(launcher)
+        daemon.wait_log("not reloaded: .*a transaction was interrupted")
+        wait_for(lambda: not self.is_locked(), "the monitor to let go of the database")
+        self.assertEqual(set(self.ask_all(clients, self.table, ["key1"])), {(OK, ROWS["key1"])})
+
     def test_broken_database(self):
         """A database that is replaced by garbage: the old answers stay, or errors are temporary;
         never "not found". Mended, it works."""
